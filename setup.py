@@ -1,0 +1,78 @@
+"""Build of the C++ extension, and the two requirements that depend on what is installed already."""
+
+import subprocess
+import sys
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension, build_ext
+from setuptools import setup
+from setuptools.errors import CompileError
+
+ALWAYS = [
+    "numpy>=1.26",
+    "pydantic>=2.7",
+    "safetensors>=0.4.5",
+    "tokenizers>=0.20",
+    "typer>=0.15",
+    "rich>=13.7",
+    "colorcet>=3.1",
+]
+# (module, distribution we ask for): several distributions provide each of these modules and overwrite one
+# another's files (opencv-python, opencv-contrib-python, Jetson's own; onnxruntime-gpu, onnxruntime-openvino, ...).
+ONE_PROVIDER = [
+    ("cv2", "opencv-python-headless", ">=4.8"),
+    ("onnxruntime", "onnxruntime", ">=1.18"),
+]
+
+
+def provided_by_another(module: str, distribution: str) -> bool:
+    """Tell whether the target environment has `module` from elsewhere than `distribution`.
+
+    PEP 508 has no "or", so this is looked up when the package is built. `-I` leaves pip's build isolation, which
+    works through environment variables.
+    """
+    probe = (
+        "import importlib.metadata as m, importlib.util as u, sys\n"
+        f"names = {{d.metadata['Name'].lower() for d in m.distributions()}}\n"
+        f"sys.exit(0 if u.find_spec({module!r}) and {distribution!r} not in names else 1)"
+    )
+    return subprocess.run([sys.executable, "-I", "-c", probe], check=False).returncode == 0
+
+
+class build_ext_with_advice(build_ext):  # noqa: N801 - setuptools' naming
+    """Says what to install when there is no working C++ compiler."""
+
+    def build_extensions(self) -> None:
+        try:
+            super().build_extensions()
+        except CompileError as error:
+            raise CompileError(
+                f"{error}\n\n"
+                "tcl-edge compiles a small C++17 extension (runtime._native) and the compiler did not manage.\n"
+                "  Debian, Ubuntu, Jetson:  sudo apt-get install g++ python3-dev\n"
+                "  Fedora:                  sudo dnf install gcc-c++ python3-devel\n"
+                "  macOS:                   xcode-select --install\n"
+                "  Windows:                 install the 'Desktop development with C++' workload of Visual Studio\n"
+                "Another compiler can be named with CXX=/path/to/c++ . Then run the same command again."
+            ) from error
+
+
+ParallelCompile("TCL_EDGE_BUILD_JOBS", default=0).install()
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "runtime._native",
+            ["csrc/src/upsample.cpp", "csrc/bindings.cpp"],
+            include_dirs=["csrc/include"],
+            depends=["csrc/include/tcl/upsample.h"],
+            cxx_std=17,
+        )
+    ],
+    cmdclass={"build_ext": build_ext_with_advice},
+    install_requires=ALWAYS
+    + [
+        distribution + version
+        for module, distribution, version in ONE_PROVIDER
+        if not provided_by_another(module, distribution)
+    ],
+)
