@@ -1,0 +1,207 @@
+"""The command line: `python -m runtime SOURCE [SINK ...]`."""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event
+from time import perf_counter
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from runtime.errors import TclEdgeError
+from runtime.latency import PERCENTILES, STAGES, Latency
+from runtime.segmenter import Segmenter
+from runtime.segmentation import Segmentation
+from runtime.sinks import Sink, open_sink
+from runtime.sources import Frame, Source, open_source
+from runtime.stream import stream
+from runtime.version import __version__
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+console = Console(stderr=True, highlight=False)
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m runtime street.mp4 out.mp4 --classes "car, person, road"
+
+python -m runtime 0 --classes "cup, laptop, hand" --background "wall, desk"   (camera 0, in a window)
+
+python -m runtime photos/ masks/ --classes words.txt --background none   (class-index PNGs and classes.txt)
+"""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tcl-edge {__version__}")
+        raise typer.Exit
+
+
+@app.command(epilog=EPILOG, no_args_is_help=True)
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(help="Video file, picture, folder, glob, camera (0, /dev/video0) or test://pattern."),
+    ],
+    sinks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SINK]...",
+            help="out.mp4, out.png, folder/ or out/%06d.png (overlays), masks/ or masks/%06d.png (class indices), display.",
+        ),
+    ] = None,
+    bundle: Annotated[str, typer.Option(help="Name of a shipped bundle, or path of a NAME.tclb directory.")] = "tiny",
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Words to segment: 'cat, sofa|couch, floor', or a .txt file with one class a line."),
+    ] = None,
+    background: Annotated[
+        str,
+        typer.Option(help="Words that count as background; 'default': the bundle's own; 'none': no background."),
+    ] = "default",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
+    ] = None,
+    imgsz: Annotated[
+        int | None, typer.Option(help="Network size: side in pixels of a square with as many pixels.")
+    ] = None,
+    provider: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the network; default: one per core.")] = None,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the colours.")] = 0.5,
+    legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
+    headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,
+    stats: Annotated[Path | None, typer.Option(help="Write the stage times of every frame, a JSON line each.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Segment any words in a video stream and print where the time went."""
+    names = sinks or ([] if headless else ["display"])
+    if headless and "display" in names:
+        _fail("--headless and the sink `display` contradict each other: leave one out")
+    try:
+        with ExitStack() as stack:
+            log = stack.enter_context(stats.open("w", encoding="utf-8")) if stats else None
+            latency = Latency(log)
+            stop = stack.enter_context(_stop_on_signal())
+            frames = stack.enter_context(open_source(source))
+            segmenter = stack.enter_context(
+                Segmenter(
+                    bundle,
+                    classes,
+                    background=None if background.strip().lower() == "none" else background,
+                    threshold=threshold,
+                    provider=provider,
+                    threads=threads,
+                    size=imgsz,
+                )
+            )
+            outputs = [open_sink(name, fps=frames.fps) for name in names]
+            advance = stack.enter_context(_progress(frames))
+            try:
+                stream(
+                    frames,
+                    segmenter,
+                    outputs,
+                    latency=latency,
+                    alpha=alpha,
+                    legend=legend,
+                    stop=stop,
+                    on_result=advance,
+                )
+            finally:
+                _report_partial(outputs)
+    except (TclEdgeError, OSError) as error:
+        _fail(str(error))
+    _report(latency, frames, names)
+    if frames.problems:
+        raise typer.Exit(1)
+
+
+def _fail(message: str) -> NoReturn:
+    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[Event]:
+    """Let SIGINT and SIGTERM end the stream after the current frame, so that files are finished; twice ends at once."""
+    stop = Event()
+
+    def ask_to_stop(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(source: Source) -> Iterator[Callable[[Segmentation, Frame], None]]:
+    """Show a bar for sources that end, a counter for those that do not; nothing where nobody watches."""
+    columns = (
+        TextColumn("segmenting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[fps]:.1f} fps"),
+    )
+    progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+    begin = perf_counter()
+    with progress:
+        task = progress.add_task("segmenting", total=source.count, fps=0.0)
+
+        def advance(_: Segmentation, frame: Frame) -> None:
+            progress.update(task, advance=1, fps=(frame.index + 1) / (perf_counter() - begin))
+
+        yield advance
+
+
+def _report_partial(sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        if sink.partial is not None:
+            console.print(f"what was written until then: {sink.partial}", soft_wrap=True)
+
+
+def _report(latency: Latency, source: Source, sinks: Sequence[str]) -> None:
+    if not latency.frames:
+        console.print("stopped before the first frame")
+        return
+    table = Table(title=f"{len(latency.frames)} frames, milliseconds a frame", title_justify="left")
+    table.add_column("stage")
+    for percentile in PERCENTILES:
+        table.add_column(f"p{percentile}", justify="right")
+    for stage, values in latency.percentiles().items():
+        table.add_row(stage, *(f"{value:.1f}" for value in values), end_section=stage == STAGES[-2])
+    dropped = f", {source.dropped} frames dropped" if source.live else ""
+    warm_up = len(latency.frames) - len(latency.measured)
+    table.caption = (
+        f"{latency.fps:.1f} fps{dropped}; the first {warm_up} frames are left out. "
+        "post: upsampling, argmax and blending in one pass; overlay: the legend; write: encoding"
+    )
+    table.caption_justify = "left"
+    Console().print(table)
+    if sinks:
+        console.print(f"wrote {', '.join(name for name in sinks if name != 'display')}", soft_wrap=True)
+    if source.problems:
+        console.print(f"[bold red]skipped {len(source.problems)}:[/bold red]")
+        for problem in source.problems:
+            console.print(f"  {problem}", markup=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

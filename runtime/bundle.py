@@ -1,0 +1,276 @@
+"""The bundle: a directory `NAME.tclb/` with graphs, words and a manifest that names the hash of every file.
+
+This module owns the format. `export` writes through `write_bundle`; everything else reads through `Bundle.open`,
+which hashes each file before anything parses it: a flipped bit in an ONNX file otherwise loads without complaint.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+SUFFIX = ".tclb"
+SHIPPED = Path(__file__).parent / "models"
+
+
+def _inside_bundle(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
+        raise ValueError(f"file name {name!r} points outside the bundle")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_inside_bundle)]
+Shape = tuple[int | str, ...]
+"""A dimension is a number where it is fixed and a name where it is free."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileRecord(_Record):
+    """What a file must be before it is parsed."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class SourceRecord(_Record):
+    """Where the weights come from."""
+
+    model: str
+    checkpoint_sha256: str
+
+
+class InputSpec(_Record):
+    """How a frame becomes the graph's image input (1,3,h,w).
+
+    Attributes:
+        size: side, in pixels, of a square with as many pixels as the input has; or the fixed (height, width).
+        multiple_of: both sides are multiples of this.
+        mean: subtracted from v / 255, channel by channel, in `colour` order.
+        std: divides the difference.
+        colour: order of the channels.
+        interpolation: `area` shrinks by averaging and enlarges bilinearly.
+    """
+
+    size: int | tuple[int, int]
+    multiple_of: int = Field(ge=1)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    colour: Literal["rgb", "bgr"]
+    interpolation: Literal["bilinear", "bicubic", "area"]
+
+
+class GraphSpec(_Record):
+    """One ONNX file: precision of its arithmetic, opset, and its inputs and outputs by name."""
+
+    file: FileName
+    precision: Literal["fp32", "fp16", "int8"]
+    opset: int
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+
+class TextSpec(_Record):
+    """How words become the text encoder's tokens.
+
+    Attributes:
+        tokenizer: file in the format of the `tokenizers` library.
+        pad_id: fills short rows.
+        unknown_id: stands for pieces that the model never learnt; None if there are none (byte-level tokenizers).
+        length: tokens per row; None when any length will do.
+        templates: each word is put into each of these; their embeddings are averaged, then normalised.
+    """
+
+    tokenizer: FileName
+    pad_id: int
+    unknown_id: int | None
+    length: int | None
+    templates: tuple[str, ...] = ("{}",)
+
+
+class OutputSpec(_Record):
+    """What the segmenter graph returns: soft masks in [0, 1], one cell per `stride` input pixels."""
+
+    kind: Literal["soft mask"] = "soft mask"
+    stride: int
+    channels: int = Field(description="C, length of a text embedding")
+
+
+class BackgroundSpec(_Record):
+    """Default background: pixels whose best soft mask is below `threshold`, or that look like one of `words`."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    words: tuple[str, ...] = ()
+
+
+class ParityRecord(_Record):
+    """One comparison of PyTorch with the exported graph, on an input size and word count that were not traced."""
+
+    size: tuple[int, int]
+    batch: int
+    words: int
+    max_error: float
+    mean_error: float
+    label_agreement: float
+
+
+class Manifest(_Record):
+    """Everything a reader must know; `files` lists every other file of the bundle."""
+
+    schema_version: int
+    name: str
+    created: str
+    licence: str
+    source: SourceRecord
+    input: InputSpec
+    segmenter: GraphSpec
+    text_encoder: GraphSpec | None
+    text: TextSpec | None
+    output: OutputSpec
+    background: BackgroundSpec
+    vocabulary: FileName
+    parity: tuple[ParityRecord, ...]
+    files: dict[FileName, FileRecord]
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        data: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleCorruptError(f"{path.parent} has no {MANIFEST}: export the bundle again") from None
+    except ValueError as error:  # neither UTF-8 nor JSON
+        raise BundleCorruptError(f"{path} is not JSON ({error}): export the bundle again") from None
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise BundleCorruptError(f"{path} names no schema_version: it is not the manifest of a bundle")
+    if version > SCHEMA_VERSION:
+        raise BundleVersionError(
+            f"{path.parent} has schema {version}, this package reads up to {SCHEMA_VERSION}: "
+            "upgrade with `pip install --upgrade tcl-edge`"
+        )
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise BundleCorruptError(f"{path} is not a valid manifest ({problems}): export the bundle again") from None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle whose files were all present and unchanged when it was opened."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, bundle: str | Path) -> "Bundle":
+        """Open the shipped bundle of that name, or the bundle at that path, and hash all its files.
+
+        Raises:
+            BundleNotFoundError: there is none.
+            BundleCorruptError: a file is missing or changed, or the manifest is malformed.
+            BundleVersionError: the schema is newer than this package.
+        """
+        path = _locate(bundle)
+        opened = cls(path, _read_manifest(path / MANIFEST))
+        for name in opened.manifest.files:
+            opened.read(name)
+        return opened
+
+    def read(self, name: str) -> bytes:
+        """Read a file of the bundle and return its bytes once their hash is right."""
+        record = self.manifest.files.get(name)
+        if record is None:
+            raise BundleCorruptError(f"{self.path / MANIFEST} does not list {name!r}: export the bundle again")
+        path = self.path / name
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise BundleCorruptError(f"{path} is a link that leaves the bundle: copy the bundle without links")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BundleCorruptError(f"{path} cannot be read ({error.strerror}): copy the bundle again") from None
+        if len(data) != record.bytes or _sha256(data) != record.sha256:
+            raise BundleCorruptError(
+                f"{path} is not the file that was exported ({len(data)} bytes, sha256 {_sha256(data)[:12]}…; "
+                f"expected {record.bytes} bytes, {record.sha256[:12]}…): copy the bundle again"
+            )
+        return data
+
+
+def _locate(bundle: str | Path) -> Path:
+    path = Path(bundle)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise BundleNotFoundError(f"{path} is a file: a bundle is a directory NAME{SUFFIX}/")
+    shipped = SHIPPED / f"{bundle}{SUFFIX}"
+    if len(path.parts) == 1 and shipped.is_dir():
+        return shipped
+    names = sorted(p.stem for p in SHIPPED.glob(f"*{SUFFIX}"))
+    raise BundleNotFoundError(
+        f"no bundle {str(bundle)!r}: expected a directory NAME{SUFFIX}/ made by `python -m export`, "
+        f"or one of the shipped ones ({', '.join(names) or 'none in this installation'})"
+    )
+
+
+def file_records(files: Mapping[str, bytes]) -> dict[str, FileRecord]:
+    """List size and hash of every file, as `Manifest.files` wants them."""
+    return {name: FileRecord(sha256=_sha256(data), bytes=len(data)) for name, data in sorted(files.items())}
+
+
+def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:
+    """Write a bundle so that it is either complete under its name or not there.
+
+    Raises:
+        BundleError: `path` exists and may not be overwritten, or is something else than a bundle.
+    """
+    if manifest.files != file_records(files):
+        raise ValueError("manifest.files does not describe the files given: build it with file_records()")
+    if path.exists() and not (path / MANIFEST).is_file():
+        raise BundleError(f"{path} exists and is not a bundle: choose another --output")
+    if path.exists() and not overwrite:
+        raise BundleError(f"{path} exists: choose another --output, or add --overwrite")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        for name, data in {**files, MANIFEST: manifest.model_dump_json(indent=2).encode() + b"\n"}.items():
+            _write_durably(staging / name, data)
+        staging.chmod(0o755)  # mkdtemp makes it private; a bundle is for everyone who may read its parent
+        _replace_directory(staging, path)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Bundle.open(path)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_directory(new: Path, path: Path) -> None:
+    old = Path(f"{new}.old")
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,104 @@
+"""The result of segmenting one frame."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import SinkError
+from runtime.frame import BGR
+from runtime.overlay import draw_legend
+from runtime.upsample import blend, upsample_argmax
+
+ALPHA = 0.5
+"""Opacity of the colours over the frame, unless told otherwise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Which word every pixel of a frame shows.
+
+    Attributes:
+        mask: class index of every pixel, (H,W) uint8, or uint16 from 257 indices on. Index 0 is the background if
+            there is one, otherwise the first word.
+        names: the word of each index.
+        frame: the frame as BGR (H,W,3) uint8; shared with the caller's array where that was BGR already.
+        soft_masks: the network's answer (K,h,w) float32 in [0, 1], synonyms merged. Without background words but
+            with a background threshold, K is one less than the number of names.
+        threshold: constant soft mask of the background, None if there is none.
+        colours: BGR colour of each index (K,3) uint8.
+        speed: milliseconds spent in `pre`, `infer` and `post`.
+    """
+
+    mask: npt.NDArray[Any]
+    names: tuple[str, ...]
+    frame: BGR
+    soft_masks: npt.NDArray[np.float32]
+    threshold: float | None
+    colours: npt.NDArray[np.uint8]
+    unpainted: int | None
+    speed: Mapping[str, float]
+    blended: BGR | None = field(default=None, repr=False)
+    blended_alpha: float = ALPHA
+
+    @cached_property
+    def confidence(self) -> npt.NDArray[np.uint8]:
+        """Soft mask of every pixel's winner, (H,W) uint8, 255 for 1.0."""
+        size = (self.mask.shape[0], self.mask.shape[1])
+        return upsample_argmax(self.soft_masks, size, background=self.threshold, confidence=True)[1]
+
+    def coverage(self) -> dict[str, float]:
+        """Share of the frame that each word covers; the shares add up to 1."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.names))
+        return {name: float(count) / self.mask.size for name, count in zip(self.names, counts, strict=True)}
+
+    def plot(self, *, alpha: float = ALPHA, legend: bool = True) -> BGR:
+        """Paint the words over the frame: BGR (H,W,3) uint8. The background stays as it is.
+
+        Args:
+            alpha: opacity of the colours, 0 to 1.
+            legend: draw which colour is which word.
+        """
+        if self.blended is not None and alpha == self.blended_alpha:
+            image = self.blended.copy()
+        else:
+            image = blend(self.frame, self.mask, self.colours, alpha=alpha, skip=self.unpainted)
+        if legend:
+            shown = [i for i in range(len(self.names)) if i != self.unpainted]
+            draw_legend(image, [self.names[i] for i in shown], self.colours[shown])
+        return image
+
+    def save(self, path: str | Path, *, alpha: float = ALPHA, legend: bool = True) -> None:
+        """Write `plot` as a picture; the format follows the file name.
+
+        Raises:
+            SinkError: the picture cannot be encoded or written.
+        """
+        write_picture(Path(path), self.plot(alpha=alpha, legend=legend))
+
+
+def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
+    """Write a picture, complete or not at all.
+
+    Raises:
+        SinkError: no such format, or the file cannot be written.
+    """
+    try:
+        encoded, data = cv2.imencode(path.suffix or ".png", image)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        raise SinkError(f"{path} cannot be written as a picture: end its name in .png or .jpg")
+    staging = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging.write_bytes(data.tobytes())
+        staging.replace(path)
+    except OSError as error:
+        staging.unlink(missing_ok=True)
+        raise SinkError(f"{path} cannot be written: {error.strerror}") from error
