@@ -42,6 +42,7 @@ class build_ext_with_advice(build_ext):  # noqa: N801 - setuptools' naming
     """Says what to install when there is no working C++ compiler."""
 
     def build_extensions(self) -> None:
+        """Compile, and explain a failure."""
         try:
             super().build_extensions()
         except CompileError as error:

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from runtime.errors import TclEdgeError
 from runtime.latency import PERCENTILES, STAGES, Latency
-from runtime.segmenter import Segmenter
 from runtime.segmentation import Segmentation
+from runtime.segmenter import Segmenter
 from runtime.sinks import Sink, open_sink
 from runtime.sources import Frame, Source, open_source
 from runtime.stream import stream
@@ -53,7 +53,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[SINK]...",
-            help="out.mp4, out.png, folder/ or out/%06d.png (overlays), masks/ or masks/%06d.png (class indices), display.",
+            help="out.mp4, out.png, out/ or out/%06d.png (overlay), masks/ or masks/%06d.png (class indices), display.",
         ),
     ] = None,
     bundle: Annotated[str, typer.Option(help="Name of a shipped bundle, or path of a NAME.tclb directory.")] = "tiny",

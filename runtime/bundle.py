@@ -92,7 +92,8 @@ class TextSpec(_Record):
         pad_id: fills short rows.
         unknown_id: stands for pieces that the model never learnt; None if there are none (byte-level tokenizers).
         length: tokens per row; None when any length will do.
-        templates: each word is put into each of these; their embeddings are averaged, then normalised.
+        templates: each word is put into each of these, their embeddings are averaged and the mean is normalised.
+        averaging: `raw` averages embeddings as they are, TCL's rule; `unit` normalises each first, CLIP's rule.
     """
 
     tokenizer: FileName
@@ -100,6 +101,7 @@ class TextSpec(_Record):
     unknown_id: int | None
     length: int | None
     templates: tuple[str, ...] = ("{}",)
+    averaging: Literal["raw", "unit"] = "raw"
 
 
 class OutputSpec(_Record):

@@ -193,7 +193,7 @@ class CameraSource(Source):
         self._timeout_s = timeout_s
         self._capture = cv2.VideoCapture(camera)
         if not self._capture.isOpened():
-            present = ", ".join(sorted(glob.glob("/dev/video*"))) or "none"
+            present = ", ".join(sorted(map(str, Path("/dev").glob("video*")))) or "none"
             raise SourceError(
                 f"{self._name} cannot be opened (cameras present: {present}): is it plugged in, used by another "
                 "program, and are you in the group `video`?"

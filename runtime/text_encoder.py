@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from runtime.bundle import Bundle, TextSpec
+from runtime.bundle import Bundle, GraphSpec, TextSpec
 from runtime.engine import OnnxRuntimeEngine
 from runtime.errors import BundleCorruptError, VocabularyError
 from runtime.vocabulary import Embeddings
@@ -29,8 +29,15 @@ class BundleTextEncoder:
         self._known = dict(known)
 
     @cached_property
-    def _tower(self) -> "_TextTower":
-        return _TextTower(self._bundle)
+    def _tower(self) -> "TextTower":
+        manifest, read = self._bundle.manifest, self._bundle.read
+        if manifest.text_encoder is None or manifest.text is None:
+            raise VocabularyError(
+                f"{self._bundle.path} was exported without a text encoder, so its words are fixed: "
+                "export it again without --no-text-encoder, or with other --classes"
+            )
+        graph = read(manifest.text_encoder.file)
+        return TextTower(read(manifest.text.tokenizer), manifest.text, graph, manifest.text_encoder)
 
     def encode(self, phrases: Sequence[str]) -> Embeddings:
         """Encode M phrases as unit rows (M,C) float32; each is the normalised mean over the bundle's templates.
@@ -45,30 +52,40 @@ class BundleTextEncoder:
         return rows.reshape(len(phrases), self._bundle.manifest.output.channels)
 
 
-class _TextTower:
-    def __init__(self, bundle: Bundle) -> None:
-        manifest = bundle.manifest
-        if manifest.text_encoder is None or manifest.text is None:
-            raise VocabularyError(
-                f"{bundle.path} was exported without a text encoder, so its words are fixed: "
-                "export it again without --no-text-encoder, or with other --classes"
-            )
-        self._tokenizer = PhraseTokenizer(bundle.read(manifest.text.tokenizer), manifest.text)
-        self._engine = OnnxRuntimeEngine(bundle.read(manifest.text_encoder.file), manifest.text_encoder)
-        self._templates = manifest.text.templates
+class TextTower:
+    """Tokenizer and text graph together.
 
-    def encode(self, phrases: list[str]) -> Embeddings:
-        self._tokenizer.check(phrases)
-        prompts = [template.format(phrase) for phrase in phrases for template in self._templates]
-        rows = np.concatenate(
-            [
-                self._engine.infer({"tokens": self._tokenizer(prompts[start : start + ROWS_AT_ONCE])})["text"]
-                for start in range(0, len(prompts), ROWS_AT_ONCE)
-            ]
-        )
-        means = rows.reshape(len(phrases), len(self._templates), -1).mean(axis=1, dtype=np.float32)
-        unit: Embeddings = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-6)
-        return unit
+    Args:
+        tokenizer: JSON of the `tokenizers` library.
+        text: how phrases become tokens.
+        graph: ONNX bytes, tokens (N,L) -> text (N,C), not normalised.
+        spec: the graph's inputs and outputs.
+    """
+
+    def __init__(self, tokenizer: bytes, text: TextSpec, graph: bytes, spec: GraphSpec) -> None:
+        self.tokenizer = PhraseTokenizer(tokenizer, text)
+        self.engine = OnnxRuntimeEngine(graph, spec)
+        self._text = text
+
+    def encode(self, phrases: Sequence[str]) -> Embeddings:
+        """Encode M phrases as unit rows (M,C) float32.
+
+        Raises:
+            VocabularyError: a phrase has a part that the model never learnt.
+        """
+        self.tokenizer.check(phrases)
+        templates = self._text.templates
+        prompts = [template.format(phrase) for phrase in phrases for template in templates]
+        batches = (prompts[start : start + ROWS_AT_ONCE] for start in range(0, len(prompts), ROWS_AT_ONCE))
+        rows = np.concatenate([self.engine.infer({"tokens": self.tokenizer(batch)})["text"] for batch in batches])
+        if self._text.averaging == "unit":
+            rows = _unit(rows)
+        return _unit(rows.reshape(len(phrases), len(templates), -1).mean(axis=1, dtype=np.float32))
+
+
+def _unit(rows: Embeddings) -> Embeddings:
+    unit: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return unit
 
 
 class PhraseTokenizer:
@@ -88,13 +105,13 @@ class PhraseTokenizer:
         """Tokenise N texts."""
         return np.array([encoding.ids for encoding in self._tokenizer.encode_batch(texts)], np.int64)
 
-    def check(self, phrases: list[str]) -> None:
+    def check(self, phrases: Sequence[str]) -> None:
         """Refuse phrases with pieces that the model never learnt: their mask would mean nothing.
 
         Raises:
             VocabularyError: quoting the first such phrase.
         """
-        for phrase, encoding in zip(phrases, self._tokenizer.encode_batch(phrases), strict=True):
+        for phrase, encoding in zip(phrases, self._tokenizer.encode_batch(list(phrases)), strict=True):
             pieces = [i for i, mask in zip(encoding.ids, encoding.attention_mask, strict=True) if mask]
             if not pieces or self._spec.unknown_id in pieces:
                 raise VocabularyError(

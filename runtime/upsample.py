@@ -1,0 +1,317 @@
+"""Soft masks on a coarse grid -> a class for every pixel, and its colour on the frame, in one pass of C++.
+
+The result is that of enlarging every mask to the frame (bilinear, half-pixel centres, clamped at the border)
+and taking the largest at each pixel. The NumPy functions at the end, `reference_...`, say exactly what is
+computed; the C++ gives the same labels, confidences and colours to the last bit, on every machine.
+
+* Equal values go to the lowest class.
+* Values beyond ±1e20, infinities included, count as ±1e20.
+* NaN counts as far below that: a pixel gets a class that is NaN around it only if every class is.
+
+Letters: N masks, K classes (N, or N + 1 with a background), h w mask grid, H W pixels. All may be read-only, and
+no argument but `out` is written to. Masks that are not contiguous float32 are copied; frames only if the three
+bytes of a pixel or the pixels of a row are not neighbours.
+"""
+
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime import _native
+
+Labels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Masks: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+MAX_SIDE = 65535
+MAX_CLASSES = 65535
+
+
+@overload
+def upsample_argmax(
+    masks: Masks,
+    size: tuple[int, int],
+    *,
+    background: float | None = None,
+    confidence: Literal[False] = False,
+    out: Labels | None = None,
+) -> Labels: ...
+@overload
+def upsample_argmax(
+    masks: Masks,
+    size: tuple[int, int],
+    *,
+    background: float | None = None,
+    confidence: Literal[True],
+    out: tuple[Labels, Bytes] | None = None,
+) -> tuple[Labels, Bytes]: ...
+def upsample_argmax(
+    masks: Masks,
+    size: tuple[int, int],
+    *,
+    background: float | None = None,
+    confidence: bool = False,
+    out: Any = None,
+) -> Labels | tuple[Labels, Bytes]:
+    """Find the class of every pixel.
+
+    Args:
+        masks: soft masks (N,h,w) float32 or float16, any range.
+        size: (H, W) of the result.
+        background: constant value of a class 0 beside the masks, which then are classes 1 to N. None for no such
+            class: the masks are classes 0 to N - 1.
+        confidence: also give the winner's value.
+        out: what an earlier call with the same arguments returned, to be overwritten. Saves fetching memory from
+            the system for every frame.
+
+    Returns:
+        Labels (H,W), uint8 up to 256 classes, otherwise uint16. With `confidence` also the winner's value, clamped
+        to [0, 1], times 255, rounded half up, (H,W) uint8.
+
+    Raises:
+        TypeError: a dtype other than those above.
+        ValueError: a shape that does not fit; no masks or over 65,535 classes; sides over 65,535 pixels.
+        MemoryError: the result does not fit into memory.
+    """
+    values, constant = _checked_masks(masks), _checked_background(background)
+    classes = _checked_classes(values, constant)
+    height, width = _checked_size(size)
+    labels, scores = out if out is not None and confidence else (out, None)
+    labels = _output("out", labels, (height, width), label_dtype(classes))
+    if not confidence:
+        _native.upsample(values, labels, background=constant)
+        return labels
+    scores = _output("out[1]", scores, (height, width), np.dtype(np.uint8))
+    _native.upsample(values, labels, background=constant, confidence=scores)
+    return labels, scores
+
+
+@overload
+def upsample_overlay(
+    masks: Masks,
+    frame: Bytes,
+    colors: Bytes,
+    *,
+    alpha: float,
+    background: float | None = None,
+    skip: int | None = None,
+    confidence: Literal[False] = False,
+    out: tuple[Labels, Bytes] | None = None,
+) -> tuple[Labels, Bytes]: ...
+@overload
+def upsample_overlay(
+    masks: Masks,
+    frame: Bytes,
+    colors: Bytes,
+    *,
+    alpha: float,
+    background: float | None = None,
+    skip: int | None = None,
+    confidence: Literal[True],
+    out: tuple[Labels, Bytes, Bytes] | None = None,
+) -> tuple[Labels, Bytes, Bytes]: ...
+def upsample_overlay(
+    masks: Masks,
+    frame: Bytes,
+    colors: Bytes,
+    *,
+    alpha: float,
+    background: float | None = None,
+    skip: int | None = None,
+    confidence: bool = False,
+    out: Any = None,
+) -> tuple[Labels, Bytes] | tuple[Labels, Bytes, Bytes]:
+    """Find the class of every pixel and paint the classes over the frame.
+
+    Args:
+        masks: as for `upsample_argmax`.
+        frame: picture (H,W,3) uint8; its size is that of the result.
+        colors: colour of each class (K,3) uint8, in the frame's channel order. With a background, the first one
+            is the background's.
+        alpha: opacity of the colours in [0, 1], to the nearest 1/256.
+        background: as for `upsample_argmax`.
+        skip: class that leaves the frame as it is, typically 0 where there is a background.
+        confidence: as for `upsample_argmax`.
+        out: as for `upsample_argmax`.
+
+    Returns:
+        Labels (H,W) and the blended picture (H,W,3) uint8; with `confidence` also the confidence (H,W) uint8.
+
+    Raises:
+        TypeError, ValueError, MemoryError: as for `upsample_argmax`.
+    """
+    values, constant = _checked_masks(masks), _checked_background(background)
+    classes = _checked_classes(values, constant)
+    pixels = _checked_frame(frame)
+    size = _checked_size(pixels.shape[:2])
+    paint = _checked_paint(colors, alpha, skip)
+    if len(paint["colors"]) != classes:
+        raise ValueError(f"{len(colors)} colors given, expected one for each of the {classes} classes")
+    labels, blended, scores = out if out is not None and confidence else (*(out or (None, None)), None)
+    labels = _output("out[0]", labels, size, label_dtype(classes))
+    blended = _output("out[1]", blended, (*size, 3), np.dtype(np.uint8), apart_from=pixels)
+    if not confidence:
+        _native.upsample(values, labels, background=constant, frame=pixels, blended=blended, **paint)
+        return labels, blended
+    scores = _output("out[2]", scores, size, np.dtype(np.uint8))
+    _native.upsample(values, labels, background=constant, confidence=scores, frame=pixels, blended=blended, **paint)
+    return labels, blended, scores
+
+
+def blend(
+    frame: Bytes,
+    labels: Labels,
+    colors: Bytes,
+    *,
+    alpha: float,
+    skip: int | None = None,
+    out: Bytes | None = None,
+) -> Bytes:
+    """Paint given labels over a frame.
+
+    Args:
+        frame: picture (H,W,3) uint8.
+        labels: class of every pixel (H,W) uint8 or uint16.
+        colors: colour of each class (K,3) uint8, in the frame's channel order.
+        alpha: opacity of the colours in [0, 1], to the nearest 1/256.
+        skip: class that leaves the frame as it is.
+        out: picture to write the result to, which must not overlap the frame.
+
+    Returns:
+        The blended picture (H,W,3) uint8.
+
+    Raises:
+        TypeError: a dtype other than those above.
+        ValueError: a shape that does not fit, or a label without a colour.
+        MemoryError: the result does not fit into memory.
+    """
+    pixels = _checked_frame(frame)
+    if not isinstance(labels, np.ndarray) or labels.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"labels: {_described(labels)} given, expected a uint8 or uint16 array")
+    if labels.shape != pixels.shape[:2]:
+        raise ValueError(f"labels of shape {labels.shape} given, expected {pixels.shape[:2]} like the frame")
+    paint = _checked_paint(colors, alpha, skip)
+    blended = _output("out", out, pixels.shape, np.dtype(np.uint8), apart_from=pixels)
+    _native.blend(pixels, np.ascontiguousarray(labels), blended=blended, **paint)
+    return blended
+
+
+def label_dtype(classes: int) -> np.dtype[Any]:
+    """Give the dtype of labels of that many classes."""
+    return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _checked_masks(masks: Masks) -> npt.NDArray[np.float32]:
+    if not isinstance(masks, np.ndarray) or masks.dtype not in (np.float32, np.float16):
+        raise TypeError(f"masks: {_described(masks)} given, expected a float32 or float16 array")
+    if masks.ndim != 3:
+        raise ValueError(f"masks of shape {masks.shape} given, expected three axes (N, h, w)")
+    if 0 in masks.shape:
+        raise ValueError(f"masks of shape {masks.shape} given, expected at least one mask of one node")
+    if max(masks.shape[1:]) > MAX_SIDE:
+        raise ValueError(f"masks of shape {masks.shape} given, expected sides of at most {MAX_SIDE}")
+    return np.ascontiguousarray(masks, np.float32)
+
+
+def _checked_background(background: float | None) -> float | None:
+    if background is None:
+        return None
+    constant = float(background)
+    if not np.isfinite(constant):
+        raise ValueError(f"background {constant} given, expected a finite number or None")
+    return max(-1e20, min(constant, 1e20))  # as masks are limited; and so it fits float32
+
+
+def _checked_classes(masks: npt.NDArray[np.float32], background: float | None) -> int:
+    classes = len(masks) + (background is not None)
+    if classes > MAX_CLASSES:
+        raise ValueError(f"{classes} classes given, expected at most {MAX_CLASSES} with the background")
+    return classes
+
+
+def _checked_size(size: tuple[int, ...]) -> tuple[int, int]:
+    try:
+        height, width = size
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"size {size!r} given, expected (height, width)") from error
+    for side in (height, width):
+        if isinstance(side, bool) or not isinstance(side, (int, np.integer)):
+            raise TypeError(f"size {size!r} given, expected two integers (height, width)")
+        if not 1 <= side <= MAX_SIDE:
+            raise ValueError(f"size {size!r} given, expected a height and a width of 1 to {MAX_SIDE}")
+    return int(height), int(width)
+
+
+def _checked_frame(frame: Bytes) -> Bytes:
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
+        raise TypeError(f"frame: {_described(frame)} given, expected a uint8 array")
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        raise ValueError(f"frame of shape {frame.shape} given, expected (H, W, 3) with at least one pixel")
+    return frame if frame.strides[1:] == (3, 1) else np.ascontiguousarray(frame)
+
+
+def _checked_paint(colors: Bytes, alpha: float, skip: int | None) -> dict[str, Any]:
+    if not isinstance(colors, np.ndarray) or colors.dtype != np.uint8:
+        raise TypeError(f"colors: {_described(colors)} given, expected a uint8 array")
+    if colors.ndim != 2 or colors.shape[1] != 3 or len(colors) == 0:
+        raise ValueError(f"colors of shape {colors.shape} given, expected (K, 3), one color a class")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha {alpha} given, expected 0 to 1")
+    if skip is not None and not 0 <= skip < len(colors):
+        raise ValueError(f"skip {skip} given, expected None or a class from 0 to {len(colors) - 1}")
+    return {
+        "colors": np.ascontiguousarray(colors),
+        "alpha_256": int(alpha * 256 + 0.5),
+        "skip": -1 if skip is None else int(skip),
+    }
+
+
+def _output(
+    name: str, given: Any, shape: tuple[int, ...], dtype: np.dtype[Any], apart_from: Bytes | None = None
+) -> Any:
+    if given is None:
+        return np.empty(shape, dtype)
+    if not isinstance(given, np.ndarray) or given.dtype != dtype:
+        raise TypeError(f"{name}: {_described(given)} given, expected a {dtype} array")
+    if given.shape != shape or not given.flags.c_contiguous or not given.flags.writeable:
+        raise ValueError(f"{name} of shape {given.shape} given, expected {shape}, contiguous and writable")
+    if apart_from is not None and np.may_share_memory(given, apart_from):
+        raise ValueError(f"{name} overlaps the frame, expected separate memory")
+    return given
+
+
+def reference_upsample_argmax(
+    masks: Masks, size: tuple[int, int], *, background: float | None = None
+) -> tuple[Labels, Bytes]:
+    """Do in plain NumPy what `upsample_argmax` does with `confidence`, with memory for K x H x W floats."""
+    scores = np.asarray(masks, np.float32)
+    if background is not None:
+        scores = np.concatenate([np.full((1, *scores.shape[1:]), background, np.float32), scores])
+    scores = np.where(np.isnan(scores), np.float32(-1e38), np.clip(scores, np.float32(-1e20), np.float32(1e20)))
+    for axis in (1, 2):
+        low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
+        fraction = fraction[:, None] if axis == 1 else fraction
+        scores = (1 - fraction) * scores.take(low, axis) + fraction * scores.take(high, axis)
+    labels = scores.argmax(0).astype(label_dtype(len(scores)))
+    confidence = (scores.max(0).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return labels, confidence
+
+
+def _taps(length: int, pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Two nodes of each pixel along one axis and the weight of the second, in exact integer arithmetic."""
+    numerator = np.maximum((2 * np.arange(pixels) + 1) * length - pixels, 0)
+    fixed = ((numerator << 24) + pixels) // (2 * pixels)  # coordinate in 1/2^24, rounded half up
+    low = np.minimum(fixed >> 24, length - 1)
+    return low, np.minimum(low + 1, length - 1), ((fixed & 0xFFFFFF) / 2**24).astype(np.float32)
+
+
+def reference_blend(frame: Bytes, labels: Labels, colors: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
+    """Do in plain NumPy what `blend` does: frame + alpha * (color - frame), alpha in 1/256, rounded half up."""
+    weight = np.where(labels == (-1 if skip is None else skip), 0, int(alpha * 256 + 0.5))[..., None]
+    blended: Bytes = ((frame * (256 - weight) + colors[labels] * weight + 128) >> 8).astype(np.uint8)
+    return blended
