@@ -47,7 +47,9 @@ def _print_version(wanted: bool) -> None:
 def run(
     source: Annotated[
         str,
-        typer.Argument(help="Video file, picture, folder, glob, camera (0, /dev/video0) or test://pattern."),
+        typer.Argument(
+            help="Video file, picture, folder, glob, camera (0, /dev/video0), test://cars or test://pattern."
+        ),
     ],
     sinks: Annotated[
         list[str] | None,

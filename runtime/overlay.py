@@ -64,4 +64,4 @@ class _Text:
             cv2.putText(image, text, origin_xy, INK, self._face, self._height_px)
         else:
             font = cv2.FONT_HERSHEY_SIMPLEX
-            cv2.putText(image, text, origin_xy, INK, font, self._scale, INK, 1, cv2.LINE_AA)
+            cv2.putText(image, text, origin_xy, font, self._scale, INK, 1, cv2.LINE_AA)

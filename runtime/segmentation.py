@@ -65,7 +65,7 @@ class Segmentation:
             legend: draw which colour is which word.
         """
         if self.blended is not None and alpha == self.blended_alpha:
-            image = self.blended.copy()
+            image: BGR = self.blended.copy()
         else:
             image = blend(self.frame, self.mask, self.colours, alpha=alpha, skip=self.unpainted)
         if legend:

@@ -21,9 +21,8 @@ from runtime.errors import FrameError, SourceError
 from runtime.frame import BGR, as_bgr
 
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
-FORMS = (
-    "a video file, a picture, a folder, a glob like 'shots/*.jpg', a camera like 0 or /dev/video0, or test://pattern"
-)
+SHIPPED_CLIP = Path(__file__).parent / "clips" / "cars.mp4"
+FORMS = "a video file, a picture, a folder, a glob like 'shots/*.jpg', a camera like 0 or /dev/video0, test://cars or test://pattern"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +82,8 @@ def open_source(source: str) -> Source:
     """
     if source.isdigit() or source.startswith("/dev/video"):
         return CameraSource(int(source) if source.isdigit() else source)
+    if source == "test://cars":
+        return VideoSource(SHIPPED_CLIP)
     if source.startswith("test://"):
         return PatternSource(source)
     if "://" in source:

@@ -1,0 +1,36 @@
+"""Fixtures for every test: the shipped bundle, and pictures made of nothing."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.bundle import Bundle
+from runtime.segmenter import Segmenter
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Bundle:
+    return Bundle.open("tiny")
+
+
+@pytest.fixture(scope="session")
+def segmenter(tiny: Bundle):
+    """A segmenter whose words no test changes."""
+    with Segmenter(tiny, classes=["car", "asphalt"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def bundle_copy(tiny: Bundle, tmp_path: Path) -> Path:
+    """A copy of the shipped bundle to be damaged."""
+    return Path(shutil.copytree(tiny.path, tmp_path / "copy.tclb"))
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """BGR (90,120,3) uint8: left half dark, right half bright."""
+    image = np.full((90, 120, 3), 30, np.uint8)
+    image[:, 60:] = (200, 220, 240)
+    return image

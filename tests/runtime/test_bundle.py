@@ -1,0 +1,131 @@
+"""Reading and writing bundles. Oracles: hashlib over the files, and damage done on purpose."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.bundle import Bundle, Manifest, file_records, write_bundle
+from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
+
+
+def edit_manifest(bundle: Path, **changes: object) -> None:
+    path = bundle / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_file_of_the_shipped_bundle_has_its_recorded_hash(tiny: Bundle) -> None:
+    on_disk = {str(p.relative_to(tiny.path)) for p in tiny.path.rglob("*") if p.is_file()}
+    assert on_disk == {*tiny.manifest.files, "manifest.json"}
+    for name, record in tiny.manifest.files.items():
+        assert hashlib.sha256((tiny.path / name).read_bytes()).hexdigest() == record.sha256
+
+
+def test_the_shipped_bundle_is_small(tiny: Bundle) -> None:
+    assert sum(record.bytes for record in tiny.manifest.files.values()) <= 20_000_000
+
+
+@pytest.mark.parametrize("name", ["segmenter.onnx", "text_encoder.onnx", "tokenizer.json", "MODEL_CARD.md"])
+def test_one_flipped_bit_is_found(bundle_copy: Path, name: str) -> None:
+    data = bytearray((bundle_copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle_copy / name).write_bytes(data)
+    with pytest.raises(BundleCorruptError, match=f"{name} is not the file that was exported"):
+        Bundle.open(bundle_copy)
+
+
+def test_a_missing_file_is_named(bundle_copy: Path) -> None:
+    (bundle_copy / "segmenter.onnx").unlink()
+    with pytest.raises(BundleCorruptError, match=r"segmenter\.onnx cannot be read"):
+        Bundle.open(bundle_copy)
+
+
+def test_a_truncated_file_is_named(bundle_copy: Path) -> None:
+    data = (bundle_copy / "segmenter.onnx").read_bytes()
+    (bundle_copy / "segmenter.onnx").write_bytes(data[:-1])
+    with pytest.raises(BundleCorruptError, match=f"{len(data) - 1} bytes"):
+        Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "..\\b", "C:b", ""])
+def test_file_names_may_not_leave_the_bundle(bundle_copy: Path, name: str) -> None:
+    edit_manifest(bundle_copy, files={name: {"sha256": "0" * 64, "bytes": 1}})
+    with pytest.raises(BundleCorruptError, match="points outside the bundle"):
+        Bundle.open(bundle_copy)
+
+
+def test_links_may_not_leave_the_bundle(bundle_copy: Path, tmp_path: Path) -> None:
+    outside = (bundle_copy / "MODEL_CARD.md").rename(tmp_path / "outside.md")
+    (bundle_copy / "MODEL_CARD.md").symlink_to(outside)
+    with pytest.raises(BundleCorruptError, match="link that leaves the bundle"):
+        Bundle.open(bundle_copy)
+
+
+def test_a_newer_schema_asks_for_an_upgrade(bundle_copy: Path) -> None:
+    edit_manifest(bundle_copy, schema_version=99, something_new=True)
+    with pytest.raises(BundleVersionError, match=r"schema 99, this package reads up to 1.*upgrade"):
+        Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b"<html>404</html>", "is not JSON"),
+        (b"[]", "names no schema_version"),
+        (b'{"schema_version": 1}', "not a valid manifest .*name: Field required"),
+    ],
+)
+def test_a_malformed_manifest_is_explained(bundle_copy: Path, manifest: bytes, message: str) -> None:
+    (bundle_copy / "manifest.json").write_bytes(manifest)
+    with pytest.raises(BundleCorruptError, match=message):
+        Bundle.open(bundle_copy)
+
+
+def test_an_unknown_key_of_the_manifest_is_refused(bundle_copy: Path) -> None:
+    edit_manifest(bundle_copy, colour="blue")
+    with pytest.raises(BundleCorruptError, match="colour: Extra inputs"):
+        Bundle.open(bundle_copy)
+
+
+def test_a_missing_bundle_names_the_shipped_ones(tmp_path: Path) -> None:
+    with pytest.raises(BundleNotFoundError, match=r"no bundle 'huge'.*tiny"):
+        Bundle.open("huge")
+    (tmp_path / "x.tclb").write_text("a file")
+    with pytest.raises(BundleNotFoundError, match="is a file: a bundle is a directory"):
+        Bundle.open(tmp_path / "x.tclb")
+
+
+def test_writing_gives_what_reading_finds(tiny: Bundle, tmp_path: Path) -> None:
+    files = {name: tiny.read(name) for name in tiny.manifest.files}
+    written = write_bundle(tmp_path / "again.tclb", tiny.manifest, files)
+    assert written.manifest == tiny.manifest
+    assert [p.name for p in tmp_path.iterdir()] == ["again.tclb"]
+
+
+def test_an_existing_bundle_is_replaced_only_when_asked(tiny: Bundle, bundle_copy: Path) -> None:
+    files = {"a": b"new"}
+    manifest: Manifest = tiny.manifest.model_copy(update={"files": file_records(files)})
+    with pytest.raises(BundleError, match="exists: choose another --output, or add --overwrite"):
+        write_bundle(bundle_copy, manifest, files)
+    assert Bundle.open(bundle_copy).manifest == tiny.manifest
+    assert write_bundle(bundle_copy, manifest, files, overwrite=True).read("a") == b"new"
+    assert [p.name for p in bundle_copy.parent.iterdir()] == [bundle_copy.name]
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tiny: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    files = {name: tiny.read(name) for name in tiny.manifest.files}
+    with pytest.raises(BundleError, match="is not a bundle"):
+        write_bundle(tmp_path, tiny.manifest, files, overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_failed_write_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:
+    files = {"a": b"1", "a/b": b"2"}  # a file and a folder of the same name: the second write fails
+    manifest = tiny.manifest.model_copy(update={"files": file_records(files)})
+    with pytest.raises(OSError):
+        write_bundle(tmp_path / "new.tclb", manifest, files)
+    assert list(tmp_path.iterdir()) == []
