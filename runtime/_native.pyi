@@ -1,15 +1,13 @@
 """Types of the C++ extension; `runtime.upsample` is its documented front."""
 
-from typing import TypeVar
-
 import numpy as np
 import numpy.typing as npt
 
-_Label = TypeVar("_Label", np.uint8, np.uint16)
+_Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 def upsample(
     masks: npt.NDArray[np.float32],
-    labels: npt.NDArray[_Label],
+    labels: _Labels,
     *,
     background: float | None = None,
     confidence: npt.NDArray[np.uint8] | None = None,
@@ -21,7 +19,7 @@ def upsample(
 ) -> None: ...
 def blend(
     frame: npt.NDArray[np.uint8],
-    labels: npt.NDArray[_Label],
+    labels: _Labels,
     colors: npt.NDArray[np.uint8],
     blended: npt.NDArray[np.uint8],
     *,

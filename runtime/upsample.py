@@ -26,6 +26,7 @@ Masks: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 MAX_SIDE = 65535
 MAX_CLASSES = 65535
+BYTE = np.dtype(np.uint8)
 
 
 @overload
@@ -76,13 +77,12 @@ def upsample_argmax(
     """
     values, constant = _checked_masks(masks), _checked_background(background)
     classes = _checked_classes(values, constant)
-    height, width = _checked_size(size)
-    labels, scores = out if out is not None and confidence else (out, None)
-    labels = _output("out", labels, (height, width), label_dtype(classes))
+    shape = _checked_size(size)
     if not confidence:
+        (labels,) = _outputs(out, (shape, label_dtype(classes)))
         _native.upsample(values, labels, background=constant)
         return labels
-    scores = _output("out[1]", scores, (height, width), np.dtype(np.uint8))
+    labels, scores = _outputs(out, (shape, label_dtype(classes)), (shape, BYTE))
     _native.upsample(values, labels, background=constant, confidence=scores)
     return labels, scores
 
@@ -148,14 +148,14 @@ def upsample_overlay(
     paint = _checked_paint(colors, alpha, skip)
     if len(paint["colors"]) != classes:
         raise ValueError(f"{len(colors)} colors given, expected one for each of the {classes} classes")
-    labels, blended, scores = out if out is not None and confidence else (*(out or (None, None)), None)
-    labels = _output("out[0]", labels, size, label_dtype(classes))
-    blended = _output("out[1]", blended, (*size, 3), np.dtype(np.uint8), apart_from=pixels)
+    paint["frame"] = pixels
+    expected = [(size, label_dtype(classes)), ((*size, 3), BYTE)]
     if not confidence:
-        _native.upsample(values, labels, background=constant, frame=pixels, blended=blended, **paint)
+        labels, blended = _outputs(out, *expected, apart_from=pixels)
+        _native.upsample(values, labels, background=constant, blended=blended, **paint)
         return labels, blended
-    scores = _output("out[2]", scores, size, np.dtype(np.uint8))
-    _native.upsample(values, labels, background=constant, confidence=scores, frame=pixels, blended=blended, **paint)
+    labels, blended, scores = _outputs(out, *expected, (size, BYTE), apart_from=pixels)
+    _native.upsample(values, labels, background=constant, blended=blended, confidence=scores, **paint)
     return labels, blended, scores
 
 
@@ -192,8 +192,9 @@ def blend(
     if labels.shape != pixels.shape[:2]:
         raise ValueError(f"labels of shape {labels.shape} given, expected {pixels.shape[:2]} like the frame")
     paint = _checked_paint(colors, alpha, skip)
-    blended = _output("out", out, pixels.shape, np.dtype(np.uint8), apart_from=pixels)
-    _native.blend(pixels, np.ascontiguousarray(labels), blended=blended, **paint)
+    (blended,) = _outputs(out, (pixels.shape, BYTE), apart_from=pixels)
+    contiguous: Any = np.ascontiguousarray(labels)
+    _native.blend(pixels, contiguous, blended=blended, **paint)
     return blended
 
 
@@ -271,18 +272,23 @@ def _checked_paint(colors: Bytes, alpha: float, skip: int | None) -> dict[str, A
     }
 
 
-def _output(
-    name: str, given: Any, shape: tuple[int, ...], dtype: np.dtype[Any], apart_from: Bytes | None = None
-) -> Any:
+def _outputs(
+    given: Any, *expected: tuple[tuple[int, ...], np.dtype[Any]], apart_from: Bytes | None = None
+) -> list[npt.NDArray[Any]]:
+    """Allocate the expected arrays, or check that those given are just like them."""
     if given is None:
-        return np.empty(shape, dtype)
-    if not isinstance(given, np.ndarray) or given.dtype != dtype:
-        raise TypeError(f"{name}: {_described(given)} given, expected a {dtype} array")
-    if given.shape != shape or not given.flags.c_contiguous or not given.flags.writeable:
-        raise ValueError(f"{name} of shape {given.shape} given, expected {shape}, contiguous and writable")
-    if apart_from is not None and np.may_share_memory(given, apart_from):
-        raise ValueError(f"{name} overlaps the frame, expected separate memory")
-    return given
+        return [np.empty(shape, dtype) for shape, dtype in expected]
+    arrays = [given] if len(expected) == 1 else given
+    if not isinstance(arrays, (tuple, list)) or len(arrays) != len(expected):
+        raise TypeError(f"out: {_described(given)} given, expected {len(expected)} arrays")
+    for array, (shape, dtype) in zip(arrays, expected, strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            raise TypeError(f"out: {_described(array)} given, expected a {dtype} array")
+        if array.shape != shape or not array.flags.c_contiguous or not array.flags.writeable:
+            raise ValueError(f"out: shape {array.shape} given, expected {shape}, contiguous and writable")
+        if apart_from is not None and np.may_share_memory(array, apart_from):
+            raise ValueError("out: overlaps the frame, expected separate memory")
+    return list(arrays)
 
 
 def reference_upsample_argmax(
@@ -292,7 +298,8 @@ def reference_upsample_argmax(
     scores = np.asarray(masks, np.float32)
     if background is not None:
         scores = np.concatenate([np.full((1, *scores.shape[1:]), background, np.float32), scores])
-    scores = np.where(np.isnan(scores), np.float32(-1e38), np.clip(scores, np.float32(-1e20), np.float32(1e20)))
+    lowest, limit = np.float32(-1e38), np.float32(1e20)
+    scores = np.where(np.isnan(scores), lowest, scores.clip(-limit, limit))
     for axis in (1, 2):
         low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
         fraction = fraction[:, None] if axis == 1 else fraction
@@ -302,7 +309,7 @@ def reference_upsample_argmax(
     return labels, confidence
 
 
-def _taps(length: int, pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def _taps(length: int, pixels: int) -> tuple[Any, Any, Any]:
     """Two nodes of each pixel along one axis and the weight of the second, in exact integer arithmetic."""
     numerator = np.maximum((2 * np.arange(pixels) + 1) * length - pixels, 0)
     fixed = ((numerator << 24) + pixels) // (2 * pixels)  # coordinate in 1/2^24, rounded half up
@@ -311,7 +318,7 @@ def _taps(length: int, pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[
 
 
 def reference_blend(frame: Bytes, labels: Labels, colors: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
-    """Do in plain NumPy what `blend` does: frame + alpha * (color - frame), alpha in 1/256, rounded half up."""
+    """Do in plain NumPy what `blend` does: frame + alpha * (color - frame), rounded half up."""
     weight = np.where(labels == (-1 if skip is None else skip), 0, int(alpha * 256 + 0.5))[..., None]
     blended: Bytes = ((frame * (256 - weight) + colors[labels] * weight + 128) >> 8).astype(np.uint8)
     return blended

@@ -1,0 +1,112 @@
+// The Python module runtime._native: checks what would crash, releases the GIL, calls. Friendlier messages
+// and the copies that unusual arrays need are in runtime/upsample.py.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "tcl/upsample.h"
+
+namespace py = pybind11;
+
+namespace {
+
+template <typename T>
+using Array = py::array_t<T, py::array::c_style>;  // read with .noconvert(): never a silent copy
+using Bytes = py::array_t<std::uint8_t, 0>;        // any strides
+
+void require(bool condition, const char* expected) {
+  if (!condition) throw std::invalid_argument(expected);
+}
+
+template <typename T>
+void require_shape(const Array<T>& array, std::int64_t height, std::int64_t width, const char* expected) {
+  require(array.ndim() == 2 && array.shape(0) == height && array.shape(1) == width, expected);
+}
+
+tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colors, Array<std::uint8_t>& blended,
+                         std::int64_t height, std::int64_t width, std::int32_t alpha_256, std::int64_t skip) {
+  require(frame.ndim() == 3 && frame.shape(0) == height && frame.shape(1) == width && frame.shape(2) == 3 &&
+              frame.strides(2) == 1 && frame.strides(1) == 3,
+          "frame: expected (height, width, 3) like the labels, with contiguous pixels");
+  require(
+      blended.ndim() == 3 && blended.shape(0) == height && blended.shape(1) == width && blended.shape(2) == 3,
+      "blended: expected (height, width, 3) like the labels");
+  require(colors.ndim() == 2 && colors.shape(1) == 3, "colors: expected (classes, 3)");
+  require(alpha_256 >= 0 && alpha_256 <= 256, "alpha_256: expected 0 to 256");
+  return {frame.data(), frame.strides(0), colors.data(), alpha_256, skip, blended.mutable_data()};
+}
+
+template <typename Label>
+void upsample(const Array<float>& masks, Array<Label>& labels, std::optional<float> background,
+              std::optional<Array<std::uint8_t>> confidence, const std::optional<Bytes>& frame,
+              const std::optional<Array<std::uint8_t>>& colors, std::optional<Array<std::uint8_t>> blended,
+              std::int32_t alpha_256, std::int64_t skip) {
+  require(masks.ndim() == 3 && masks.size() > 0, "masks: expected (N, h, w), not empty");
+  require(labels.ndim() == 2 && labels.size() > 0, "labels: expected (height, width), not empty");
+  const std::int64_t height = labels.shape(0);
+  const std::int64_t width = labels.shape(1);
+  for (const std::int64_t side :
+       {height, width, std::int64_t{masks.shape(1)}, std::int64_t{masks.shape(2)}}) {
+    require(side <= tcl::kMaxSide, "sides: expected at most 65535");
+  }
+  const tcl::Masks view{masks.data(), masks.shape(0), masks.shape(1), masks.shape(2),
+                        background ? &*background : nullptr};
+  require(view.classes() <= (sizeof(Label) == 1 ? 256 : tcl::kMaxClasses),
+          "labels: too few bits for the classes");
+  tcl::LabelMap<Label> map{labels.mutable_data(), height, width};
+  if (confidence) {
+    require_shape(*confidence, height, width, "confidence: expected (height, width) like the labels");
+    map.confidence = confidence->mutable_data();
+  }
+  std::optional<tcl::Paint> paint;
+  if (blended) {
+    require(frame && colors, "frame and colors: expected with blended");
+    paint = checked_paint(*frame, *colors, *blended, height, width, alpha_256, skip);
+    require(colors->shape(0) == view.classes(), "colors: expected one row a class");
+  }
+  const py::gil_scoped_release unlocked;
+  tcl::upsample_argmax(view, map, paint ? &*paint : nullptr);
+}
+
+template <typename Label>
+void blend(const Bytes& frame, const Array<Label>& labels, const Array<std::uint8_t>& colors,
+           Array<std::uint8_t>& blended, std::int32_t alpha_256, std::int64_t skip) {
+  require(labels.ndim() == 2, "labels: expected (height, width)");
+  const std::int64_t height = labels.shape(0);
+  const std::int64_t width = labels.shape(1);
+  const tcl::Paint paint = checked_paint(frame, colors, blended, height, width, alpha_256, skip);
+  const Label* values = labels.data();
+  const std::int64_t classes = colors.shape(0);
+  bool painted = false;
+  {
+    const py::gil_scoped_release unlocked;
+    painted = tcl::blend(values, height, width, classes, paint);
+  }
+  require(painted, "labels: expected each below the number of colors");
+}
+
+template <typename Label>
+void define(py::module_& module) {
+  using py::arg;
+  module.def("upsample", &upsample<Label>, arg("masks").noconvert(), arg("labels").noconvert(), py::kw_only(),
+             arg("background") = std::nullopt, arg("confidence").noconvert() = std::nullopt,
+             arg("frame").noconvert() = std::nullopt, arg("colors").noconvert() = std::nullopt,
+             arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = -1,
+             "Fill labels, and confidence and blended where given; see tcl/upsample.h.");
+  module.def("blend", &blend<Label>, arg("frame").noconvert(), arg("labels").noconvert(),
+             arg("colors").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),
+             arg("skip") = -1, "Paint labels over frame into blended; see tcl/upsample.h.");
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
+  module.doc() = "C++ kernels of the runtime.";
+  define<std::uint8_t>(module);
+  define<std::uint16_t>(module);
+}

@@ -1,0 +1,63 @@
+// Soft masks on a coarse grid become a label for every pixel of a frame, in one pass.
+//
+// The result is that of enlarging all masks to the frame and taking the largest, without ever holding the
+// enlarged masks. Bilinear with half-pixel centres (align_corners = false), clamped at the border: pixel x of
+// W looks at grid coordinate (x + 0.5) * w / W - 0.5. Arithmetic is float32, rows are interpolated first,
+// then columns, each as (1 - f) * a + f * b with f rounded to 1/2^24; no fused multiply-adds, so that every
+// machine gives the same labels.
+//
+// Equal values go to the lowest class. Values beyond +-1e20, infinities included, count as +-1e20. NaN counts
+// as far below that: a pixel gets a class that is NaN around it only if every class is.
+#pragma once
+
+#include <cstdint>
+
+namespace tcl {
+
+constexpr std::int64_t kMaxSide = 65535;     // of a frame and of a mask grid
+constexpr std::int64_t kMaxClasses = 65535;  // with the background
+
+// Soft masks (count, height, width), C-contiguous, count >= 1.
+struct Masks {
+  const float* values;
+  std::int64_t count;
+  std::int64_t height;
+  std::int64_t width;
+  // If set, the background is class 0 with this finite value everywhere, and mask i is class i + 1.
+  const float* background = nullptr;
+
+  std::int64_t classes() const { return count + (background != nullptr ? 1 : 0); }
+};
+
+// How labels are painted on a frame.
+struct Paint {
+  const std::uint8_t* frame;        // (height, width, 3), pixels contiguous
+  std::int64_t frame_stride_bytes;  // from one row to the next
+  const std::uint8_t* colors;       // (classes, 3), channels in the frame's order
+  std::int32_t alpha_256;           // opacity, 0 to 256
+  std::int64_t skip = -1;           // class that leaves the frame as it is; -1 for none
+  std::uint8_t* blended;            // (height, width, 3) contiguous, must not overlap the frame
+};
+
+// Where the labels go: all (height, width), contiguous. Label is uint8_t for up to 256 classes, or uint16_t.
+template <typename Label>
+struct LabelMap {
+  Label* labels;
+  std::int64_t height;
+  std::int64_t width;
+  // Optional: the winner's value, clamped to [0, 1], times 255, rounded half up.
+  std::uint8_t* confidence = nullptr;
+};
+
+// Fills `map`, and `paint->blended` if `paint` is given. Throws std::bad_alloc, then the outputs are
+// undefined.
+template <typename Label>
+void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint);
+
+// Paints labels: blended = (frame * (256 - alpha_256) + color * alpha_256 + 128) / 256, rounded down.
+// Returns false, and leaves `blended` undefined, if a label is not below `classes`.
+template <typename Label>
+bool blend(const Label* labels, std::int64_t height, std::int64_t width, std::int64_t classes,
+           const Paint& paint);
+
+}  // namespace tcl

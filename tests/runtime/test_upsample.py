@@ -1,0 +1,329 @@
+"""Fused upsampling.
+
+Oracles: the NumPy reference beside the code (exactly equal, to the last bit), closed forms, and PyTorch's
+interpolate + argmax (equal wherever the two best values differ by more than rounding).
+"""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runtime.upsample import (
+    blend,
+    label_dtype,
+    reference_blend,
+    reference_upsample_argmax,
+    upsample_argmax,
+    upsample_overlay,
+)
+
+SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 3e38, -3e38, 1e-45], np.float32)
+
+
+def soft_masks(rng, count, height, width):
+    """Smooth blobs, as a network gives them."""
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    centre = rng.random((3, count, 1, 1))
+    return np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) * 20 * centre[2]).astype(np.float32)
+
+
+def masks_of_kind(rng, kind, shape):
+    if kind == "smooth":
+        return soft_masks(rng, *shape)
+    if kind == "tied":
+        return rng.integers(0, 3, shape).astype(np.float32)
+    masks = rng.standard_normal(shape).astype(np.float32)
+    if kind == "special":
+        chosen = rng.random(shape) < 0.2
+        masks[chosen] = rng.choice(SPECIAL, int(chosen.sum()))
+    return masks
+
+
+CASES = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["smooth", "noise", "tied", "special"]),
+        "shape": st.one_of(
+            st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70)),
+            st.tuples(st.integers(1, 300), st.integers(1, 9), st.integers(1, 9)),
+        ),
+        "size": st.tuples(st.integers(1, 70), st.integers(1, 70)) | st.tuples(st.just(19), st.integers(150, 400)),
+        "background": st.none() | st.floats(-1, 1) | st.just(1e30),
+        "half": st.booleans(),
+        "seed": st.integers(0, 2**32 - 1),
+    }
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(CASES)
+def test_labels_confidence_and_colours_equal_the_reference(case):
+    rng = np.random.default_rng(case["seed"])
+    masks = masks_of_kind(rng, case["kind"], case["shape"])
+    if case["half"]:
+        with np.errstate(over="ignore"):
+            masks = masks.astype(np.float16)
+    frame = rng.integers(0, 256, (*case["size"], 3), np.uint8)
+    classes = len(masks) + (case["background"] is not None)
+    colors = rng.integers(0, 256, (classes, 3), np.uint8)
+    alpha, skip = rng.random(), rng.choice([None, 0, classes - 1])
+
+    labels, confidence = reference_upsample_argmax(masks, case["size"], background=case["background"])
+    blended = reference_blend(frame, labels, colors, alpha=alpha, skip=skip)
+
+    np.testing.assert_array_equal(upsample_argmax(masks, case["size"], background=case["background"]), labels)
+    actual = upsample_overlay(
+        masks, frame, colors, alpha=alpha, background=case["background"], skip=skip, confidence=True
+    )
+    np.testing.assert_array_equal(actual[0], labels)
+    np.testing.assert_array_equal(actual[1], blended)
+    np.testing.assert_array_equal(actual[2], confidence)
+    assert actual[0].dtype == label_dtype(classes)
+    np.testing.assert_array_equal(blend(frame, labels, colors, alpha=alpha, skip=skip), blended)
+
+
+@pytest.mark.parametrize("count", [1, 5, 60])
+@pytest.mark.parametrize("size", [(480, 640), (30, 50), (225, 223), (1, 900)])
+def test_labels_equal_torch(count, size):
+    torch = pytest.importorskip("torch")
+    masks = soft_masks(np.random.default_rng(count), count, 56, 50)
+    enlarged = torch.nn.functional.interpolate(torch.from_numpy(masks)[None], size=size, mode="bilinear")[0].numpy()
+    labels, confidence = upsample_argmax(masks, size, confidence=True)
+    winners = np.take_along_axis(enlarged, labels[None].astype(np.int64), 0)[0]
+    # The two may name different classes only where those are equal up to rounding: here 1e-6 of 1.
+    np.testing.assert_array_less(enlarged.max(0) - winners, 1e-6)
+    assert (labels != enlarged.argmax(0)).mean() < 1e-3
+    np.testing.assert_allclose(confidence, winners * 255, atol=0.5 + 1e-3)
+
+
+def test_a_step_moves_halfway_between_the_nodes():
+    # Closed form: the two masks cross in the middle between node 0 and node 1, at pixel edge 4 of 8.
+    masks = np.array([[[1, 0]], [[0, 1]]], np.float32)
+    assert upsample_argmax(masks, (1, 8)).tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
+    labels, confidence = upsample_argmax(masks, (1, 8), confidence=True)
+    # Pixel x looks at coordinate (x + 0.5) / 4 - 0.5, clamped to [0, 1].
+    expected = [255, 255, 223, 159, 159, 223, 255, 255]
+    assert confidence.tolist() == [expected]
+    assert labels.dtype == np.uint8
+
+
+def test_equal_values_go_to_the_lowest_class():
+    assert not upsample_argmax(np.full((5, 3, 3), 0.3, np.float32), (20, 20)).any()
+    assert not upsample_argmax(np.full((5, 3, 3), 0.3, np.float32), (20, 20), background=0.3).any()
+
+
+def test_background_is_class_zero():
+    masks = np.zeros((2, 4, 4), np.float32)
+    masks[1, :, 2:] = 1
+    labels = upsample_argmax(masks, (40, 40), background=0.5)
+    assert set(np.unique(labels)) == {0, 2}
+    assert (labels[:, :18] == 0).all()
+    assert (labels[:, 22:] == 2).all()
+
+
+def test_nan_never_wins_over_a_number():
+    masks = np.full((3, 4, 4), np.nan, np.float32)
+    masks[2] = -1e9
+    assert (upsample_argmax(masks, (50, 50)) == 2).all()
+    masks[2] = -np.inf
+    labels, confidence = upsample_argmax(masks, (50, 50), confidence=True)
+    assert (labels == 2).all()
+    assert not confidence.any()
+    masks[0] = 0.5
+    masks[0, 0, 0] = np.nan  # spreads as far as that node counts, and no further
+    masks[2] = 0.1
+    expected = np.zeros((8, 8))
+    expected[:3, :3] = 2
+    labels = upsample_argmax(masks, (8, 8))
+    assert labels[0, 0] == 2
+    assert (labels[3:] == 0).all()
+    assert (labels[:, 3:] == 0).all()
+
+
+def test_only_nan_is_the_first_class_without_confidence():
+    labels, confidence = upsample_argmax(np.full((3, 2, 2), np.nan, np.float32), (9, 9), confidence=True)
+    assert not labels.any()
+    assert not confidence.any()
+
+
+def test_infinity_wins_and_loses():
+    masks = np.array([[[0.5]], [[np.inf]], [[-np.inf]]], np.float32)
+    assert (upsample_argmax(masks, (3, 3)) == 1).all()
+    assert (upsample_argmax(-masks, (3, 3)) == 2).all()
+
+
+@pytest.mark.parametrize(("classes", "background", "dtype"), [(256, None, np.uint8), (256, 0.0, np.uint16)])
+def test_labels_have_as_many_bits_as_the_classes_need(classes, background, dtype):
+    masks = np.zeros((classes, 1, 1), np.float32)
+    masks[-1] = 1
+    labels = upsample_argmax(masks, (2, 2), background=background)
+    assert labels.dtype == dtype
+    assert (labels == classes - 1 + (background is not None)).all()
+
+
+def test_65535_classes_are_fine_and_one_more_is_not():
+    masks = np.zeros((65535, 1, 1), np.float32)
+    masks[-1] = 1
+    assert (upsample_argmax(masks, (1, 2)) == 65534).all()
+    with pytest.raises(ValueError, match="65536 classes given, expected at most 65535"):
+        upsample_argmax(masks, (1, 2), background=0.5)
+
+
+def test_unusual_memory_layouts_give_the_same_and_inputs_stay_as_they_are():
+    rng = np.random.default_rng(0)
+    masks = soft_masks(rng, 6, 9, 11)
+    frame = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    colors = rng.integers(0, 256, (6, 3), np.uint8)
+    expected = upsample_overlay(masks, frame, colors, alpha=0.5)
+
+    padded = np.zeros((44, 60, 3), np.uint8)
+    padded[2:42, 5:55] = frame
+    for mask_view, frame_view in [
+        (masks.transpose(0, 2, 1).copy().transpose(0, 2, 1), padded[2:42, 5:55]),
+        (masks[::-1].copy()[::-1], frame[::-1].copy()[::-1]),
+        (np.repeat(masks, 2, 2)[:, :, ::2], frame[:, ::-1].copy()[:, ::-1]),
+        (masks.astype(">f4").astype("<f4"), frame[..., ::-1].copy()[..., ::-1]),
+        (masks, np.asfortranarray(frame)),
+    ]:
+        before = mask_view.copy(), frame_view.copy(), colors.copy()
+        mask_view.flags.writeable = frame_view.flags.writeable = False
+        for a, b in zip(upsample_overlay(mask_view, frame_view, colors, alpha=0.5), expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+        for a, b in zip((mask_view, frame_view, colors), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_outputs_are_written_where_the_caller_says():
+    rng = np.random.default_rng(0)
+    masks, frame = soft_masks(rng, 6, 9, 11), rng.integers(0, 256, (40, 50, 3), np.uint8)
+    colors = rng.integers(0, 256, (6, 3), np.uint8)
+    first = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True)
+    copies = [array.copy() for array in first]
+    second = upsample_overlay(masks[::-1], frame, colors, alpha=0.5, confidence=True, out=first)
+    third = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True, out=second)
+    for a, b, copy in zip(first, third, copies, strict=True):
+        assert a is b
+        np.testing.assert_array_equal(a, copy)
+    labels = upsample_argmax(masks, (40, 50), out=first[0])
+    assert labels is first[0]
+    assert blend(frame, labels, colors, alpha=1, out=first[1]) is first[1]
+    np.testing.assert_array_equal(first[1], colors[labels])
+
+
+def test_skipped_class_leaves_the_frame_and_alpha_reaches_both_ends():
+    frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+    masks = np.array([[[1, 0]], [[0, 1]]], np.float32)
+    colors = np.array([[1, 2, 3], [250, 251, 252]], np.uint8)
+    labels, blended = upsample_overlay(masks, frame, colors, alpha=1, skip=0)
+    np.testing.assert_array_equal(blended, np.where(labels[..., None] == 0, frame, colors[1]))
+    np.testing.assert_array_equal(upsample_overlay(masks, frame, colors, alpha=0)[1], frame)
+
+
+def test_blending_is_within_one_of_exact_arithmetic():
+    rng = np.random.default_rng(0)
+    frame = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    labels = rng.integers(0, 9, (64, 64)).astype(np.uint8)
+    colors = rng.integers(0, 256, (9, 3), np.uint8)
+    for alpha in (0.0, 0.1, 0.5, 0.777, 1.0):
+        exact = frame + alpha * (colors[labels].astype(float) - frame)
+        assert np.abs(blend(frame, labels, colors, alpha=alpha) - exact).max() <= 1.0
+
+
+def test_threads_may_work_at_the_same_time():
+    masks = [soft_masks(np.random.default_rng(i), 21, 28, 28) for i in range(4)]
+    expected = [upsample_argmax(m, (240, 320)) for m in masks]
+    actual = [None] * 4
+
+    def work(i):
+        for _ in range(5):
+            actual[i] = upsample_argmax(masks[i], (240, 320))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(np.stack(actual), np.stack(expected))
+
+
+MASKS = np.zeros((2, 3, 3), np.float32)
+FRAME = np.zeros((4, 5, 3), np.uint8)
+COLORS = np.zeros((2, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"masks": MASKS.tolist()}, TypeError, "masks: list given, expected a float32 or float16 array"),
+        ({"masks": MASKS.astype(np.float64)}, TypeError, "masks: float64 array given"),
+        ({"masks": MASKS[0]}, ValueError, r"masks of shape \(3, 3\) given, expected three axes \(N, h, w\)"),
+        ({"masks": MASKS[:0]}, ValueError, r"masks of shape \(0, 3, 3\) given, expected at least one mask"),
+        ({"masks": MASKS[:, :0]}, ValueError, r"masks of shape \(2, 0, 3\) given, expected at least one mask"),
+        ({"masks": np.zeros((1, 1, 65536), np.float16)}, ValueError, "expected sides of at most 65535"),
+        ({"size": (4,)}, ValueError, r"size \(4,\) given, expected \(height, width\)"),
+        ({"size": 4}, ValueError, r"size 4 given, expected \(height, width\)"),
+        ({"size": (4.0, 5)}, TypeError, r"size \(4.0, 5\) given, expected two integers"),
+        ({"size": (True, 5)}, TypeError, "expected two integers"),
+        ({"size": (0, 5)}, ValueError, "expected a height and a width of 1 to 65535"),
+        ({"size": (4, -1)}, ValueError, "expected a height and a width of 1 to 65535"),
+        ({"size": (65536, 1)}, ValueError, "expected a height and a width of 1 to 65535"),
+        ({"size": (1, 2**70)}, ValueError, "expected a height and a width of 1 to 65535"),
+        ({"background": float("nan")}, ValueError, "background nan given, expected a finite number"),
+        ({"background": float("inf")}, ValueError, "background inf given"),
+        ({"out": np.zeros((4, 5), np.uint16)}, TypeError, "out: uint16 array given, expected a uint8 array"),
+        ({"out": np.zeros((5, 4), np.uint8)}, ValueError, r"shape \(5, 4\) given, expected \(4, 5\)"),
+        ({"out": np.zeros((4, 10), np.uint8)[:, ::2]}, ValueError, "contiguous and writable"),
+        ({"out": (np.zeros((4, 5), np.uint8),), "confidence": True}, TypeError, "expected 2 arrays"),
+    ],
+)
+def test_wrong_arguments_of_upsample_argmax_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        upsample_argmax(**{"masks": MASKS, "size": (4, 5), **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"frame": FRAME.astype(np.float32)}, TypeError, "frame: float32 array given, expected a uint8 array"),
+        ({"frame": FRAME[..., :2]}, ValueError, r"frame of shape \(4, 5, 2\) given, expected \(H, W, 3\)"),
+        ({"frame": FRAME[..., 0]}, ValueError, r"frame of shape \(4, 5\) given, expected \(H, W, 3\)"),
+        ({"frame": FRAME[:0]}, ValueError, "at least one pixel"),
+        ({"colors": COLORS[:1]}, ValueError, "1 colors given, expected one for each of the 2 classes"),
+        ({"background": 0.5}, ValueError, "2 colors given, expected one for each of the 3 classes"),
+        ({"colors": COLORS.astype(int)}, TypeError, "colors: int64 array given, expected a uint8 array"),
+        ({"colors": COLORS[0]}, ValueError, r"colors of shape \(3,\) given, expected \(K, 3\)"),
+        ({"alpha": 1.5}, ValueError, "alpha 1.5 given, expected 0 to 1"),
+        ({"alpha": float("nan")}, ValueError, "alpha nan given, expected 0 to 1"),
+        ({"skip": 2}, ValueError, "skip 2 given, expected None or a class from 0 to 1"),
+        ({"out": (np.zeros((4, 5), np.uint8), FRAME)}, ValueError, "overlaps the frame"),
+    ],
+)
+def test_wrong_arguments_of_upsample_overlay_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        upsample_overlay(**{"masks": MASKS, "frame": FRAME, "colors": COLORS, "alpha": 0.5, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"labels": np.zeros((4, 5), np.int64)}, TypeError, "labels: int64 array given"),
+        ({"labels": np.zeros((5, 4), np.uint8)}, ValueError, r"expected \(4, 5\) like the frame"),
+        ({"labels": np.full((4, 5), 2, np.uint16)}, ValueError, "expected each below the number of colors"),
+    ],
+)
+def test_wrong_arguments_of_blend_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        blend(**{"frame": FRAME, "labels": np.zeros((4, 5), np.uint8), "colors": COLORS, "alpha": 0.5, **arguments})
+
+
+def test_result_that_cannot_be_allocated_is_a_memory_error():
+    resource = pytest.importorskip("resource")
+    used = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**32, used[1]))
+    try:
+        with pytest.raises(MemoryError):
+            upsample_argmax(np.zeros((300, 1, 1), np.float32), (65535, 65535))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, used)
