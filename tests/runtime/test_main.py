@@ -1,0 +1,126 @@
+"""The command line as a user runs it. Oracles: exit codes, messages, and the files read back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.sources import SHIPPED_CLIP
+
+PATTERN = "test://pattern?frames=5&size=64x48"
+
+
+def runtime(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runtime", *map(str, arguments)]
+    env = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_stream_into_every_kind_of_sink(tmp_path: Path) -> None:
+    done = runtime(
+        PATTERN, "o.mp4", "o.png", "o/%03d.jpg", "masks", "--classes", "disc, sky", "--stats", "s.jsonl", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["masks", "o", "o.mp4", "o.png", "s.jsonl"]
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == [f"00{i}.jpg" for i in range(5)]
+    assert (tmp_path / "masks" / "classes.txt").read_text().split() == ["background", "disc", "sky"]
+    assert len([json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]) == 5
+    for word in ("decode", "pre", "infer", "post", "overlay", "write", "end to end", "p50", "p90", "p99", "fps"):
+        assert word in done.stdout
+
+
+def test_other_words_other_masks(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), [f for _, f in zip(range(96), frames(SHIPPED_CLIP), strict=False)][95])
+    masks = []
+    for words in ("car, asphalt", "wheel, sky, tree"):
+        done = runtime("a.png", "masks", "--classes", words, "--background", "none", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        masks.append(cv2.imread(str(tmp_path / "masks/a.png"), cv2.IMREAD_UNCHANGED))
+    assert not np.array_equal(*masks)
+
+
+def frames(path: Path):
+    capture = cv2.VideoCapture(str(path))
+    while True:
+        decoded, image = capture.read()
+        if not decoded:
+            return
+        yield image
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.mp4", "o.mp4"], "'none.mp4' does not exist"),
+        (["empty.mp4", "o.mp4"], "is empty"),
+        (["page.mp4", "o.mp4"], "is no video that FFmpeg can read"),
+        ([PATTERN, "o.mp4", "--classes", ""], "no words to segment"),
+        ([PATTERN, "o.mp4", "--classes", "cat, cat"], "'cat' is given twice"),
+        ([PATTERN, "o.mp4", "--classes", "z" * 10_000], "a word of 10000 characters"),
+        ([PATTERN, "o.mp4", "--classes", "🐕"], "does not know the word '🐕'"),
+        ([PATTERN, "o.mp4", "--classes", "שלום"], "does not know the word 'שלום'"),
+        ([PATTERN, "o.mp4", "--bundle", "absent"], "no bundle 'absent'"),
+        ([PATTERN, "o.gif"], "sink 'o.gif' given, expected"),
+        ([PATTERN, "o.mp4", "--provider", "tpu"], "provider 'tpu' given"),
+        ([PATTERN, "display", "--headless"], "contradict each other"),
+    ],
+)
+def test_bad_input_is_explained_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "page.mp4").write_text("<html>")
+    done = runtime(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.mp4", "page.mp4"]
+
+
+def test_a_truncated_video_keeps_what_was_segmented_under_another_name(tmp_path: Path) -> None:
+    (tmp_path / "cut.mp4").write_bytes(SHIPPED_CLIP.read_bytes()[:200_000])
+    done = runtime("cut.mp4", "o.mp4", "--classes", "car", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is damaged" in done.stderr
+    assert "o.partial.mp4" in done.stderr
+    assert not (tmp_path / "o.mp4").exists()
+    assert sum(1 for _ in frames(tmp_path / "o.partial.mp4")) > 20
+
+
+def test_unreadable_pictures_are_skipped_counted_and_reported(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "in" / "broken.png").write_bytes(b"broken")
+    done = runtime("in", "out", "--classes", "car", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "skipped 1" in done.stderr
+    assert "broken.png: not a picture" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_video(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "runtime", "test://pattern?size=64x48", "o.mp4", "--classes", "car"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "o.partial.mp4").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "fps" in output
+    assert sum(1 for _ in frames(tmp_path / "o.mp4")) > 0
+
+
+def test_help_has_examples(tmp_path: Path) -> None:
+    done = runtime("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "python -m runtime street.mp4 out.mp4" in done.stdout
+    assert runtime("--version", cwd=tmp_path).stdout.startswith("tcl-edge ")

@@ -1,0 +1,169 @@
+"""A frame becomes a segmentation. Oracles: the parts applied by hand, identities that must hold."""
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import Bundle, Segmenter
+from runtime.engine import OnnxRuntimeEngine
+from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
+from runtime.frame import Preprocessor
+from runtime.sources import open_source
+from runtime.upsample import reference_upsample_argmax
+
+
+@pytest.fixture(scope="module")
+def frame() -> np.ndarray:
+    """The 95th frame of the shipped clip: two cars."""
+    return [f.image for f in open_source("test://cars")][95]
+
+
+def test_it_is_the_parts_one_after_the_other(tiny: Bundle, segmenter: Segmenter, frame: np.ndarray) -> None:
+    """Oracle: preprocessing, engine and the NumPy reference of the upsampling, by hand."""
+    result = segmenter(frame)
+    manifest = tiny.manifest
+    with OnnxRuntimeEngine(tiny.read(manifest.segmenter.file), manifest.segmenter) as engine:
+        rows = segmenter._words.vocabulary.embeddings
+        masks = engine.infer({"image": Preprocessor(manifest.input)(frame), "text": rows})["masks"][0]
+    background = len(segmenter._words.vocabulary.background)
+    assert background > 0
+    threshold = manifest.background.threshold or 0
+    merged = np.stack([np.maximum(masks[:background].max(axis=0), threshold), *masks[background:]])
+    assert np.array_equal(result.mask, reference_upsample_argmax(merged, frame.shape[:2]))
+    assert result.names == ("background", "car", "asphalt")
+    assert set(result.speed) == {"pre", "infer", "post"}
+
+
+def test_the_cars_are_found(segmenter: Segmenter, frame: np.ndarray) -> None:
+    """Oracle: two boxes drawn by hand inside the cars, and one on the bare ground."""
+    with Segmenter("tiny", classes="car, asphalt", background=None) as alone:
+        mask = alone(frame).mask
+    assert alone.names == ("car", "asphalt")
+    assert (mask[180:330, 130:230] == 0).mean() > 0.9
+    assert (mask[200:350, 370:450] == 0).mean() > 0.9
+    assert (mask[100:400, 600:740] == 1).mean() > 0.9
+
+
+def test_other_words_give_other_masks(frame: np.ndarray) -> None:
+    with Segmenter("tiny", classes="car, asphalt", background=None) as segmenter:
+        before = segmenter(frame)
+        segmenter.set_classes("wheel, sky, tree", background=None)
+        after = segmenter(frame)
+    assert before.names == ("car", "asphalt")
+    assert after.names == ("wheel", "sky", "tree")
+    assert not np.array_equal(before.mask, after.mask)
+
+
+def test_words_change_together_with_their_names(frame: np.ndarray) -> None:
+    """From another thread, between any two lines: names, colours and indices always belong together."""
+    small = cv2.resize(frame, (96, 54))
+    lists = [["car"], ["car", "dog", "tree", "sky", "road"]]
+    with Segmenter("tiny", classes=lists[0], background=None) as segmenter:
+        done = threading.Event()
+
+        def change() -> None:
+            turn = 0
+            while not done.is_set():
+                segmenter.set_classes(lists[turn % 2], background=None)
+                turn += 1
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        seen = set()
+        for _ in range(60):
+            result = segmenter(small)
+            assert len(result.soft_masks) == len(result.names) == len(result.colours)
+            assert result.mask.max() < len(result.names)
+            seen.add(result.names)
+        done.set()
+        thread.join()
+    assert seen == {tuple(words) for words in lists}
+
+
+def test_refused_words_leave_the_old_ones(segmenter: Segmenter) -> None:
+    before = segmenter.names
+    for classes in ("", "cat, cat", "🐕", "y" * 10_000):
+        with pytest.raises(VocabularyError):
+            segmenter.set_classes(classes)
+    assert segmenter.names == before
+
+
+def test_a_word_may_be_one_of_the_default_background(tiny: Bundle) -> None:
+    word = tiny.manifest.background.words[0]
+    with Segmenter(tiny, classes=[word]) as segmenter:
+        assert segmenter.names == ("background", word)
+        assert word not in segmenter._words.vocabulary.background
+
+
+def test_a_background_by_threshold_only(tiny: Bundle, frame: np.ndarray) -> None:
+    """Oracle: with the highest threshold everything is background, with the lowest nothing."""
+    with Segmenter(tiny, classes="car, asphalt", background="", threshold=1.0) as segmenter:
+        assert segmenter.names[0] == "background"
+        assert (segmenter(frame).mask == 0).all()
+        segmenter.set_classes("car, asphalt", background="", threshold=0.0)
+        assert (segmenter(frame).mask > 0).all()
+
+
+def test_a_result_can_be_looked_at(segmenter: Segmenter, frame: np.ndarray, tmp_path: Path) -> None:
+    result = segmenter(frame)
+    fused = segmenter(frame, overlay=True)
+    assert np.array_equal(result.mask, fused.mask)
+    assert np.array_equal(result.plot(), fused.plot())
+    assert np.array_equal(result.plot(legend=False)[result.mask == 0], frame[result.mask == 0])
+    assert not np.array_equal(result.plot(alpha=1.0), result.plot())
+    assert sum(result.coverage().values()) == pytest.approx(1)
+    assert result.confidence.shape == result.mask.shape
+    assert result.confidence.dtype == np.uint8
+    result.save(tmp_path / "deep" / "o.png")
+    assert np.array_equal(cv2.imread(str(tmp_path / "deep" / "o.png")), result.plot())
+    with pytest.raises(SinkError, match="cannot be written as a picture"):
+        result.save(tmp_path / "o.txt")
+
+
+def test_any_picture_is_segmented(segmenter: Segmenter, frame: np.ndarray) -> None:
+    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+    bgra = cv2.cvtColor(frame, cv2.COLOR_BGR2BGRA)
+    read_only = frame.copy()
+    read_only.flags.writeable = False
+    wide = np.zeros((432, 2000, 3), np.uint8)
+    wide[:, ::2][:, :768] = frame
+    for given in (frame, bgra, read_only, wide[:, ::2][:, :768], frame.astype(np.uint16) << 8):
+        assert np.array_equal(segmenter(given).mask, segmenter(frame).mask)
+    assert segmenter(grey).mask.shape == grey.shape
+    assert segmenter(frame[::-1, ::-1]).mask.shape == grey.shape
+    for size in ((1, 1), (1, 500), (500, 1), (2, 3)):
+        assert segmenter(np.zeros((*size, 3), np.uint8), overlay=True).mask.shape == size
+    with pytest.raises(FrameError, match=r"float64 given"):
+        segmenter(frame / 255)
+
+
+def test_three_hundred_words_need_16_bits(tiny: Bundle, frame: np.ndarray) -> None:
+    words = [f"{colour} {number} car" for colour in ("red", "blue", "green") for number in range(100)]
+    with Segmenter(tiny, classes=words, size=128) as segmenter:
+        result = segmenter(frame)
+    assert result.mask.dtype == np.uint16
+    assert len(result.names) == 301
+
+
+def test_the_network_size_can_be_chosen(tiny: Bundle, frame: np.ndarray) -> None:
+    with Segmenter(tiny, classes="car", size=128) as segmenter:
+        rows, columns = segmenter(frame).soft_masks.shape[1:]
+        assert rows * columns == pytest.approx((128 / tiny.manifest.output.stride) ** 2, rel=0.2)
+    with pytest.raises(EngineError, match="network size 3 given"):
+        Segmenter(tiny, size=3)
+
+
+def test_sources_and_arrays_are_predicted(segmenter: Segmenter, frame: np.ndarray) -> None:
+    (result,) = segmenter.predict(frame)
+    assert np.array_equal(result.mask, segmenter(frame).mask)
+    stream = segmenter.predict("test://pattern?frames=3&size=64x48", stream=True)
+    assert [r.mask.shape for r in stream] == [(48, 64)] * 3
+
+
+def test_a_damaged_bundle_is_refused_before_anything_runs(bundle_copy: Path) -> None:
+    (bundle_copy / "segmenter.onnx").write_bytes(b"")
+    with pytest.raises(BundleError):
+        Segmenter(bundle_copy)

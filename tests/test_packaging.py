@@ -1,0 +1,89 @@
+"""What a user installs. Oracles: a real wheel in a real environment, a compiler that is not there."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files under version control, without anything built."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = run("git", "ls-files", "-z", cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("not a git checkout, so what belongs to the source cannot be told")
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.mark.slow
+def test_the_wheel_streams_in_a_bare_environment(clone: Path, tmp_path: Path) -> None:
+    """Build the wheel, install it with its requirements only, stream five frames away from the checkout."""
+    built = run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, clone, cwd=tmp_path)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("tcl_edge-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "runtime/models/tiny.tclb/segmenter.onnx" in names
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "csrc/"))]
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pins = ROOT / "constraints.txt"
+    installed = run(python, "-m", "pip", "install", "--quiet", "--constraint", pins, wheel, cwd=tmp_path)
+    assert installed.returncode == 0, installed.stderr
+    assert run(python, "-c", "import torch", cwd=tmp_path).returncode != 0
+    words = "--classes", "car, yellow submarine"
+    streamed = run(python, "-m", "runtime", "test://pattern?frames=5", "o.mp4", "masks", *words, cwd=tmp_path)
+    assert streamed.returncode == 0, streamed.stderr
+    assert "5 frames" in streamed.stdout
+    assert len(list((tmp_path / "masks").glob("*.png"))) == 5
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_build_says_what_to_install(clone: Path, tmp_path: Path) -> None:
+    pip = sys.executable, "-m", "pip", "wheel", "--no-deps", "--wheel-dir", tmp_path, clone
+    built = run(*pip, cwd=tmp_path, CC="/no/such/compiler", CXX="/no/such/compiler")
+    assert built.returncode != 0
+    assert "sudo apt-get install g++ python3-dev" in built.stdout + built.stderr
+
+
+def test_a_module_of_another_distribution_is_not_installed_over(tmp_path: Path) -> None:
+    """Oracle: the metadata that setup.py produces in an environment with another distribution's cv2."""
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    code = (
+        "import ast, pathlib, subprocess, sys\n"
+        f"source = pathlib.Path({str(ROOT / 'setup.py')!r}).read_text()\n"
+        "wanted = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]\n"
+        "exec(compile(ast.Module(wanted, []), 'setup.py', 'exec'))\n"
+        "print(provided_by_another('cv2', 'opencv-python-headless'))"
+    )
+    assert run(python, "-c", code, cwd=tmp_path).stdout.strip() == "False"
+    (site / "cv2.py").write_text("")
+    assert run(python, "-c", code, cwd=tmp_path).stdout.strip() == "True"
+    metadata = site / "opencv_python_headless-5.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: opencv-python-headless\nVersion: 5.0\n")
+    assert run(python, "-c", code, cwd=tmp_path).stdout.strip() == "False"
