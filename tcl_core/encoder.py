@@ -1,7 +1,7 @@
 """What a dense image encoder, a text encoder and their preprocessing are to the rest of the package.
 
-Letters in shapes, throughout the package: `B` images, `N` words, `C` joint embedding, `D` features, `H W` pixels,
-`h w` feature grid, `L` tokens.
+Letters in shapes, throughout the package: `B` images, `N` words, `C` joint embedding, `D` features,
+`H W` pixels, `h w` feature grid, `L` tokens.
 """
 
 from abc import ABC, abstractmethod
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a uint8 RGB image becomes the encoder's input: the one home of these numbers, written into every bundle.
+    """How a uint8 RGB image becomes the encoder's input.
 
-    A pixel value v in [0, 255] becomes (v / 255 - mean) / std, channel by channel.
+    The one home of these numbers, written into every bundle. A pixel value v in [0, 255] becomes (v / 255 - mean) / std, channel by channel.
     """
 
     mean: tuple[float, float, float]
@@ -49,7 +49,14 @@ class DenseEncoder(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
-        """Embed whole images with the tower's normal attention or pooling: (B,3,H,W) -> (B,C), not normalised."""
+        """Embed whole images with normal attention or pooling: (B,3,H,W) -> (B,C), not normalised."""
+
+    def last_layers(self) -> tuple[nn.Module, nn.Module | None]:
+        """Copy the layers that a grounder trains: blocks (B,D,h,w) -> (B,D,h,w), projection -> (B,C,h,w).
+
+        Together they compute what `project` does; no projection means that the grounder uses `project`.
+        """
+        return nn.Identity(), None
 
 
 class TextEncoder(nn.Module, ABC):
@@ -69,7 +76,8 @@ class TextEncoder(nn.Module, ABC):
 
 def normalize(embeddings: Tensor, dim: int) -> Tensor:
     """Scale to unit length along `dim`, with the epsilon of the reference implementation (1e-6)."""
-    return embeddings / (embeddings.norm(dim=dim, keepdim=True) + 1e-6)
+    length: Tensor = embeddings.norm(dim=dim, keepdim=True)
+    return embeddings / (length + 1e-6)
 
 
 __all__ = ["DenseEncoder", "Preprocess", "TextEncoder", "normalize"]

@@ -1,9 +1,38 @@
 """TCL: an image encoder, a text encoder and the grounder between them."""
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 
 from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder
-from tcl_core.grounder import SimilarityToMask
+from tcl_core.grounder import Grounder, sample_hard_masks
+from tcl_core.pamr import refine
+from tcl_core.segment import blend, crop, known_prior, pad_to_multiple, resize
+
+
+@dataclass(frozen=True, eq=False)
+class Grounding:
+    """What the losses look at: every image against every text.
+
+    Attributes:
+        dense_embeddings: (B,C,h,w), not normalised.
+        text_embeddings: (N,C), not normalised.
+        mask_logits: (B,N,h,w); a soft mask is their sigmoid.
+    """
+
+    dense_embeddings: Tensor
+    text_embeddings: Tensor
+    mask_logits: Tensor
+
+    @property
+    def soft_masks(self) -> Tensor:
+        """(B,N,h,w) in [0, 1]."""
+        return self.mask_logits.sigmoid()
+
+    def hard_masks(self, generator: torch.Generator | None = None) -> Tensor:
+        """Sample (B,N,h,w) binary masks with a straight-through gradient."""
+        return sample_hard_masks(self.mask_logits, generator=generator)
 
 
 class TCL(nn.Module):
@@ -12,7 +41,7 @@ class TCL(nn.Module):
     Args:
         image_encoder: keeps the map (stride, D, C).
         text_encoder: tokens -> C.
-        similarity_to_mask: learned scale and bias.
+        grounder: features -> masks; `Grounder()` adds nothing to the encoder, for training-free use.
         preprocess: what the image encoder expects of its input.
     """
 
@@ -20,25 +49,83 @@ class TCL(nn.Module):
         self,
         image_encoder: DenseEncoder,
         text_encoder: TextEncoder,
-        similarity_to_mask: SimilarityToMask,
+        grounder: Grounder,
         preprocess: Preprocess,
     ) -> None:
         super().__init__()
+        if image_encoder.embed_dim != text_encoder.embed_dim:
+            raise ValueError(
+                f"the image encoder embeds in {image_encoder.embed_dim} dimensions and the text encoder in "
+                f"{text_encoder.embed_dim}: take both from the same model"
+            )
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
-        self.similarity_to_mask = similarity_to_mask
+        self.grounder = grounder
         self.preprocess = preprocess
 
     def dense_embeddings(self, images: Tensor) -> Tensor:
         """Embed every cell of normalised images: (B,3,H,W) -> (B,C,h,w), not normalised."""
-        return self.image_encoder.project(self.image_encoder.features(images))
+        return self._ground(self.image_encoder.features(images))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Embed int64 tokens (N,L) -> (N,C), not normalised."""
         embeddings: Tensor = self.text_encoder(tokens)
         return embeddings
 
-    def segment(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
-        """Segment normalised images: (B,3,H,W), (N,C) -> soft masks (B,N,h,w) in [0, 1]."""
-        masks: Tensor = self.similarity_to_mask(self.dense_embeddings(images), text_embeddings)
+    def masks(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
+        """Segment at the resolution of the masks: (B,3,H,W), (N,C) -> soft masks (B,N,h,w) in [0, 1].
+
+        H and W are multiples of `preprocess.multiple_of`; nothing is padded, refined or resized.
+        """
+        masks: Tensor = self.grounder.similarity_to_mask(self.dense_embeddings(images), text_embeddings)
         return masks
+
+    def segment(self, images: Tensor, text_embeddings: Tensor, *, pamr: bool = False, kp_weight: float = 0.0) -> Tensor:
+        """Segment normalised images of any size, as the reference implementation does.
+
+        Args:
+            images: (B,3,H,W) float, normalised.
+            text_embeddings: (N,C) float, of any length.
+            pamr: align the masks with the colours of the image.
+            kp_weight: in [0, 1], share of the frozen encoder's own masks ("known prior"), 0.3 in the paper.
+
+        Returns:
+            Soft masks (B,N,H,W) in [0, 1].
+
+        Raises:
+            ValueError: no pixels, no words, embeddings of another size, or a weight outside [0, 1].
+        """
+        self._check(images, text_embeddings, kp_weight)
+        padded, padding = pad_to_multiple(images, self.preprocess.multiple_of)
+        features = self.image_encoder.features(padded)
+        masks: Tensor = self.grounder.similarity_to_mask(self._ground(features), text_embeddings)
+        if pamr:
+            masks = refine(padded, masks)
+        if kp_weight > 0:
+            prior = known_prior(self.image_encoder.project(features), text_embeddings)
+            masks = blend(masks, prior, kp_weight)
+        return crop(resize(masks, padded.shape[-2:]), padding)
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Grounding:
+        """Ground every text in every image: normalised (B,3,H,W), int64 (N,L) -> Grounding."""
+        dense, text = self.dense_embeddings(images), self.encode_text(tokens)
+        return Grounding(dense, text, self.grounder.similarity_to_mask.logits(dense, text))
+
+    def _ground(self, features: Tensor) -> Tensor:
+        refined = self.grounder(features)
+        if self.grounder.projection is None:
+            return self.image_encoder.project(refined)
+        embeddings: Tensor = self.grounder.projection(refined)
+        return embeddings
+
+    def _check(self, images: Tensor, text_embeddings: Tensor, kp_weight: float) -> None:
+        if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+            raise ValueError(f"images of shape {tuple(images.shape)}: expected (B,3,H,W) with at least one pixel")
+        dim = self.image_encoder.embed_dim
+        if text_embeddings.ndim != 2 or text_embeddings.shape[1] != dim or not len(text_embeddings):
+            raise ValueError(
+                f"text embeddings of shape {tuple(text_embeddings.shape)}: expected (N,{dim}), one word at "
+                "least, from the text encoder of this model"
+            )
+        if not 0 <= kp_weight <= 1:
+            raise ValueError(f"kp_weight is {kp_weight}: expected a share between 0 and 1")
