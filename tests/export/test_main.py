@@ -1,0 +1,57 @@
+"""`python -m export` as a user runs it. Oracle: the command that it prints is run, and its files are read back."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "COLUMNS": "200"}
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=300)
+
+
+def export(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-m", "export", *arguments], cwd)
+
+
+@pytest.mark.slow
+def test_the_printed_command_works(tmp_path: Path) -> None:
+    words = "person, bicycle, road"
+    done = export("--model", "tiny", "--classes", words, "--output", "my b.tclb", "--fp16", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "same labels" in done.stdout
+    command = shlex.split(done.stdout.strip().splitlines()[-1])
+    assert command[:3] == ["python", "-m", "runtime"]
+    assert "my b.tclb" in command
+    ran = run([sys.executable, *command[1:]], tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "120 frames" in ran.stdout
+    assert (tmp_path / "out.mp4").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--output", "b"], "--output b given, expected a name ending in .tclb"),
+        (["--output", "old.tclb"], "old.tclb exists: choose another --output, or add --overwrite"),
+        (["--output", "b.tclb", "--model", "tinny"], "no model 'tinny': did you mean tiny?"),
+        (["--output", "b.tclb", "--classes", "cat, cat"], "'cat' is given twice"),
+    ],
+)
+def test_bad_arguments_are_explained_and_write_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "old.tclb").mkdir()
+    done = export(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["old.tclb"]
+
+
+def test_help_has_examples(tmp_path: Path) -> None:
+    done = export("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert 'python -m export --model tiny --classes "person, bicycle, road"' in done.stdout
