@@ -111,7 +111,7 @@ def export_bundle(
         segmenter=segmenter.spec,
         text_encoder=text_graph.spec if options.text_encoder else None,
         text=subject.text if options.text_encoder else None,
-        output=OutputSpec(stride=subject.model.mask_stride, channels=vocabulary.embeddings.shape[1]),
+        output=OutputSpec(stride=_mask_stride(subject), channels=vocabulary.embeddings.shape[1]),
         background=subject.background,
         vocabulary="vocabularies/default.safetensors",
         parity=parity,
@@ -130,6 +130,14 @@ def _input_spec(subject: Subject) -> InputSpec:
         colour="rgb",
         interpolation=preprocess.interpolation,
     )
+
+
+def _mask_stride(subject: Subject) -> int:
+    """Input pixels per cell of the soft masks: the encoder's stride, less what the decoder upsamples."""
+    step = subject.model.preprocess.multiple_of
+    with torch.inference_mode():
+        dense = subject.model.dense_embeddings(torch.zeros(1, 3, step, step))
+    return int(step // dense.shape[-1])
 
 
 def _graph(model: onnx.ModelProto, file: str, precision: Precision, signature: Signature) -> _Graph:

@@ -1,7 +1,7 @@
 """From a graph module to the bytes of an ONNX file with named, documented dimensions."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import onnx
@@ -21,9 +21,6 @@ class Signature:
 
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, Shape]
-
-
-SEGMENTER_INPUTS: Mapping[str, Shape] = {"image": ("batch", 3, "height", "width"), "text": ("words", "channels")}
 
 
 def to_onnx(graph: nn.Module, sample: tuple[Tensor, ...], signature: Signature) -> onnx.ModelProto:
@@ -67,7 +64,7 @@ def to_onnx(graph: nn.Module, sample: tuple[Tensor, ...], signature: Signature) 
     return model
 
 
-def _name_dimensions(values: "onnx.RepeatedCompositeFieldContainer", shapes: Mapping[str, Shape]) -> None:
+def _name_dimensions(values: Iterable[onnx.ValueInfoProto], shapes: Mapping[str, Shape]) -> None:
     for value in values:
         for dimension, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
             if isinstance(size, str):

@@ -1,5 +1,13 @@
 """A bundle becomes segmented video. Runs without PyTorch."""
 
+try:
+    from runtime import _native  # noqa: F401 - only to say in time what is missing
+except ImportError as error:
+    raise ImportError(
+        f"the C++ extension of {__path__[0]} is not built for this Python ({error}): in a checkout, run "
+        "`pip install --editable .`, or use the installed package from another directory"
+    ) from error
+
 from runtime.bundle import Bundle, Manifest
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter

@@ -1,12 +1,14 @@
 """Types of the C++ extension; `runtime.upsample` is its documented front."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
 _Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 def upsample(
-    masks: npt.NDArray[np.float32],
+    masks: npt.NDArray[np.float32] | npt.NDArray[np.float16],
     labels: _Labels,
     *,
     background: float | None = None,
@@ -16,6 +18,8 @@ def upsample(
     blended: npt.NDArray[np.uint8] | None = None,
     alpha_256: int = 0,
     skip: int = -1,
+    threads: int = 1,
+    path: Literal["fastest", "reference", "dense", "baseline"] = "fastest",
 ) -> None: ...
 def blend(
     frame: npt.NDArray[np.uint8],

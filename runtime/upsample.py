@@ -9,7 +9,7 @@ computed; the C++ gives the same labels, confidences and colours to the last bit
 * NaN counts as far below that: a pixel gets a class that is NaN around it only if every class is.
 
 Letters: N masks, K classes (N, or N + 1 with a background), h w mask grid, H W pixels. All may be read-only, and
-no argument but `out` is written to. Masks that are not contiguous float32 are copied; frames only if the three
+no argument but `out` is written to. Masks that are not contiguous are copied; frames only if the three
 bytes of a pixel or the pixels of a row are not neighbours.
 """
 
@@ -207,7 +207,7 @@ def _described(value: object) -> str:
     return f"{value.dtype} array" if isinstance(value, np.ndarray) else type(value).__name__
 
 
-def _checked_masks(masks: Masks) -> npt.NDArray[np.float32]:
+def _checked_masks(masks: Masks) -> Masks:
     if not isinstance(masks, np.ndarray) or masks.dtype not in (np.float32, np.float16):
         raise TypeError(f"masks: {_described(masks)} given, expected a float32 or float16 array")
     if masks.ndim != 3:
@@ -216,7 +216,8 @@ def _checked_masks(masks: Masks) -> npt.NDArray[np.float32]:
         raise ValueError(f"masks of shape {masks.shape} given, expected at least one mask of one node")
     if max(masks.shape[1:]) > MAX_SIDE:
         raise ValueError(f"masks of shape {masks.shape} given, expected sides of at most {MAX_SIDE}")
-    return np.ascontiguousarray(masks, np.float32)
+    contiguous: Masks = np.ascontiguousarray(masks)
+    return contiguous
 
 
 def _checked_background(background: float | None) -> float | None:
@@ -228,7 +229,7 @@ def _checked_background(background: float | None) -> float | None:
     return max(-1e20, min(constant, 1e20))  # as masks are limited; and so it fits float32
 
 
-def _checked_classes(masks: npt.NDArray[np.float32], background: float | None) -> int:
+def _checked_classes(masks: Masks, background: float | None) -> int:
     classes = len(masks) + (background is not None)
     if classes > MAX_CLASSES:
         raise ValueError(f"{classes} classes given, expected at most {MAX_CLASSES} with the background")

@@ -68,6 +68,12 @@ def test_without_a_compiler_the_build_says_what_to_install(clone: Path, tmp_path
     assert "sudo apt-get install g++ python3-dev" in built.stdout + built.stderr
 
 
+def test_a_checkout_that_is_not_built_says_so(clone: Path) -> None:
+    done = run(sys.executable, "-c", "import runtime", cwd=clone)
+    assert done.returncode != 0
+    assert "run `pip install --editable .`" in done.stderr
+
+
 def test_a_module_of_another_distribution_is_not_installed_over(tmp_path: Path) -> None:
     """Oracle: the metadata that setup.py produces in an environment with another distribution's cv2."""
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)

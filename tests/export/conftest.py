@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from export.subject import Subject
 from runtime.bundle import BackgroundSpec, TextSpec
-from tcl_core import TCL, DenseEncoder, Grounder, Preprocess, SimilarityToMask, TextEncoder
+from tcl_core import TCL, DenseEncoder, Grounder, Preprocess, TextEncoder
 
 WORDS = ["person", "bicycle", "road", "sky", "red", "wall"]
 
@@ -58,7 +58,7 @@ def subject() -> Subject:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     preprocess = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), size=64, multiple_of=8)
-    model = TCL(ToyImageEncoder(), ToyTextEncoder(tokenizer), Grounder(SimilarityToMask()), preprocess)
+    model = TCL(ToyImageEncoder(), ToyTextEncoder(tokenizer), Grounder(), preprocess)
     return Subject(
         name="toy",
         model=model.eval(),
