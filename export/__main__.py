@@ -10,7 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from runtime.bundle import SUFFIX, Bundle
+from runtime.bundle import SUFFIX, Bundle, check_replaceable
 from runtime.errors import TclEdgeError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -45,10 +45,10 @@ def run(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Export a model as a bundle: ONNX graphs, words, and the comparison with PyTorch that vouches for them."""
-    if output.suffix != SUFFIX:
-        _fail(f"--output {output} given, expected a name ending in {SUFFIX}")
-    if output.exists() and not overwrite:
-        _fail(f"{output} exists: choose another --output, or add --overwrite")
+    try:
+        check_replaceable(output, overwrite=overwrite)
+    except TclEdgeError as error:
+        _fail(str(error))
     from export.build import Options, export_bundle  # PyTorch takes seconds to import: not for --help and typing errors
     from export.parity import ParityError
     from export.subject import SubjectError, load_subject

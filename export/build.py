@@ -24,6 +24,7 @@ from runtime.bundle import (
     OutputSpec,
     ParityRecord,
     SourceRecord,
+    check_replaceable,
     file_records,
     write_bundle,
 )
@@ -82,6 +83,7 @@ def export_bundle(
         VocabularyError: the words cannot be segmented. Nothing is written.
         BundleError: `output` cannot be written.
     """
+    check_replaceable(output, overwrite=overwrite)
     words = parse_classes(subject.classes if classes is None else classes)
     stage("tracing the text encoder")
     text_graph = _text_graph(subject)
@@ -163,10 +165,8 @@ def _segmenter_graph(subject: Subject, options: Options) -> _Graph:
 
 
 def _text_graph(subject: Subject) -> _Graph:
-    length = subject.text.length
-    channels = subject.model.text_encoder.embed_dim
-    signature = Signature({"tokens": ("words", length or "length")}, {"text": ("words", channels)})
-    sample = torch.ones(3, length or 5, dtype=torch.int64)
+    signature = Signature({"tokens": ("words", "length")}, {"text": ("words", subject.model.text_encoder.embed_dim)})
+    sample = torch.ones(3, 5, dtype=torch.int64)
     model = to_onnx(subject.model.text_encoder, (sample,), signature)
     return _graph(model, "text_encoder.onnx", "fp32", signature)
 

@@ -91,7 +91,8 @@ class TextSpec(_Record):
         tokenizer: file in the format of the `tokenizers` library.
         pad_id: fills short rows.
         unknown_id: stands for pieces that the model never learnt; None if there are none (byte-level tokenizers).
-        length: tokens per row; None when any length will do.
+        context_length: tokens that the model reads, special ones included; None for any number. Rows are padded to
+            it where the graph's input has that fixed length.
         templates: each word is put into each of these, their embeddings are averaged and the mean is normalised.
         averaging: `raw` averages embeddings as they are, TCL's rule; `unit` normalises each first, CLIP's rule.
     """
@@ -99,7 +100,7 @@ class TextSpec(_Record):
     tokenizer: FileName
     pad_id: int
     unknown_id: int | None
-    length: int | None
+    context_length: int | None
     templates: tuple[str, ...] = ("{}",)
     averaging: Literal["raw", "unit"] = "raw"
 
@@ -238,18 +239,29 @@ def file_records(files: Mapping[str, bytes]) -> dict[str, FileRecord]:
     return {name: FileRecord(sha256=_sha256(data), bytes=len(data)) for name, data in sorted(files.items())}
 
 
-def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:
-    """Write a bundle so that it is either complete under its name or not there.
+def check_replaceable(path: Path, *, overwrite: bool) -> None:
+    """Check that a bundle may be written at `path`.
 
     Raises:
-        BundleError: `path` exists and may not be overwritten, or is something else than a bundle.
+        BundleError: the name does not end in .tclb, or something is there that may not be replaced.
     """
-    if manifest.files != file_records(files):
-        raise ValueError("manifest.files does not describe the files given: build it with file_records()")
+    if path.suffix != SUFFIX:
+        raise BundleError(f"{path} given, expected a directory name ending in {SUFFIX}")
     if path.exists() and not (path / MANIFEST).is_file():
         raise BundleError(f"{path} exists and is not a bundle: choose another --output")
     if path.exists() and not overwrite:
         raise BundleError(f"{path} exists: choose another --output, or add --overwrite")
+
+
+def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:
+    """Write a bundle so that it is either complete under its name or not there.
+
+    Raises:
+        BundleError: see `check_replaceable`.
+    """
+    if manifest.files != file_records(files):
+        raise ValueError("manifest.files does not describe the files given: build it with file_records()")
+    check_replaceable(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

@@ -43,7 +43,7 @@ class BundleTextEncoder:
         """Encode M phrases as unit rows (M,C) float32; each is the normalised mean over the bundle's templates.
 
         Raises:
-            VocabularyError: a phrase has a part that the model never learnt, or the bundle has no text encoder.
+            VocabularyError: the bundle has no text encoder, or see `PhraseTokenizer`.
         """
         new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
         if new:
@@ -63,7 +63,8 @@ class TextTower:
     """
 
     def __init__(self, tokenizer: bytes, text: TextSpec, graph: bytes, spec: GraphSpec) -> None:
-        self.tokenizer = PhraseTokenizer(tokenizer, text)
+        length = spec.inputs["tokens"][1]
+        self.tokenizer = PhraseTokenizer(tokenizer, text, length if isinstance(length, int) else None)
         self.engine = OnnxRuntimeEngine(graph, spec)
         self._text = text
 
@@ -71,9 +72,8 @@ class TextTower:
         """Encode M phrases as unit rows (M,C) float32.
 
         Raises:
-            VocabularyError: a phrase has a part that the model never learnt.
+            VocabularyError: see `PhraseTokenizer`.
         """
-        self.tokenizer.check(phrases)
         templates = self._text.templates
         prompts = [template.format(phrase) for phrase in phrases for template in templates]
         batches = (prompts[start : start + ROWS_AT_ONCE] for start in range(0, len(prompts), ROWS_AT_ONCE))
@@ -89,32 +89,39 @@ def _unit(rows: Embeddings) -> Embeddings:
 
 
 class PhraseTokenizer:
-    """Texts -> int64 tokens (N,L), padded to the longest row or to the model's fixed length."""
+    """Texts -> int64 tokens (N,L).
 
-    def __init__(self, tokenizer: bytes, spec: TextSpec) -> None:
+    Args:
+        tokenizer: JSON of the `tokenizers` library.
+        spec: ids and context length.
+        row_length: L where it is fixed; None pads to the longest row.
+    """
+
+    def __init__(self, tokenizer: bytes, spec: TextSpec, row_length: int | None) -> None:
         try:
             self._tokenizer = Tokenizer.from_str(tokenizer.decode())
         except Exception as error:  # the library raises bare Exception
             raise BundleCorruptError(f"{spec.tokenizer} is not a tokenizer ({error}): export again") from None
+        self._tokenizer.no_truncation()  # a phrase that is too long is refused, not cut in silence
+        self._tokenizer.enable_padding(pad_id=spec.pad_id, length=row_length)
         self._spec = spec
-        self._tokenizer.enable_padding(pad_id=spec.pad_id, length=spec.length)
-        if spec.length is not None:
-            self._tokenizer.enable_truncation(spec.length)
 
-    def __call__(self, texts: list[str]) -> npt.NDArray[np.int64]:
-        """Tokenise N texts."""
-        return np.array([encoding.ids for encoding in self._tokenizer.encode_batch(texts)], np.int64)
-
-    def check(self, phrases: Sequence[str]) -> None:
-        """Refuse phrases with pieces that the model never learnt: their mask would mean nothing.
+    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Tokenise N texts.
 
         Raises:
-            VocabularyError: quoting the first such phrase.
+            VocabularyError: a text has a piece that the model never learnt, whose mask would mean nothing, or has
+                more pieces than the model reads.
         """
-        for phrase, encoding in zip(phrases, self._tokenizer.encode_batch(list(phrases)), strict=True):
-            pieces = [i for i, mask in zip(encoding.ids, encoding.attention_mask, strict=True) if mask]
+        encodings = self._tokenizer.encode_batch(list(texts))
+        limit = self._spec.context_length
+        for text, encoding in zip(texts, encodings, strict=True):
+            pieces = [i for i, present in zip(encoding.ids, encoding.attention_mask, strict=True) if present]
             if not pieces or self._spec.unknown_id in pieces:
                 raise VocabularyError(
-                    f"the model does not know the word {phrase!r}, or a part of it: it was never in its training "
+                    f"the model does not know the word {text!r}, or a part of it: it was never in its training "
                     "texts; describe the thing in plain English words"
                 )
+            if limit is not None and len(pieces) > limit:
+                raise VocabularyError(f"{text!r} is {len(pieces)} tokens long, the model reads {limit}: shorten it")
+        return np.array([encoding.ids for encoding in encodings], np.int64)

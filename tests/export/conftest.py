@@ -35,7 +35,7 @@ class ToyImageEncoder(DenseEncoder):
 
 
 class ToyTextEncoder(TextEncoder):
-    embed_dim, context_length = 16, None
+    embed_dim, context_length = 16, 8
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def subject() -> Subject:
         licence="Apache-2.0",
         model_card=b"# Toy\n",
         tokenizer=json.dumps(json.loads(tokenizer.to_str())).encode(),
-        text=TextSpec(tokenizer="tokenizer.json", pad_id=0, unknown_id=1, length=None),
+        text=TextSpec(tokenizer="tokenizer.json", pad_id=0, unknown_id=1, context_length=8),
         background=BackgroundSpec(words=("wall",)),
         classes=("person", "bicycle", "road"),
     )

@@ -36,8 +36,8 @@ def test_the_printed_command_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--output", "b"], "--output b given, expected a name ending in .tclb"),
-        (["--output", "old.tclb"], "old.tclb exists: choose another --output, or add --overwrite"),
+        (["--output", "b"], "b given, expected a directory name ending in .tclb"),
+        (["--output", "old.tclb"], "old.tclb exists and is not a bundle: choose another --output"),
         (["--output", "b.tclb", "--model", "tinny"], "no model 'tinny': did you mean tiny?"),
         (["--output", "b.tclb", "--classes", "cat, cat"], "'cat' is given twice"),
     ],

@@ -116,11 +116,15 @@ def test_an_existing_bundle_is_replaced_only_when_asked(tiny: Bundle, bundle_cop
 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tiny: Bundle, tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("years of work")
+    folder = tmp_path / "thesis.tclb"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
     files = {name: tiny.read(name) for name in tiny.manifest.files}
     with pytest.raises(BundleError, match="is not a bundle"):
-        write_bundle(tmp_path, tiny.manifest, files, overwrite=True)
-    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+        write_bundle(folder, tiny.manifest, files, overwrite=True)
+    assert (folder / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(BundleError, match=r"ending in \.tclb"):
+        write_bundle(tmp_path / "thesis", tiny.manifest, files)
 
 
 def test_a_failed_write_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ def test_words_that_the_model_never_learnt_are_refused(encoder: BundleTextEncode
         encoder.encode(["car", phrase])
 
 
+def test_a_phrase_that_is_too_long_is_not_cut_in_silence(encoder: BundleTextEncoder) -> None:
+    with pytest.raises(VocabularyError, match=r"is 40 tokens long, the model reads \d+: shorten it"):
+        encoder.encode(["dog " * 40])
+
+
 def test_known_phrases_need_no_text_encoder(tiny: Bundle, tmp_path: Path) -> None:
     manifest = tiny.manifest.model_copy(update={"text_encoder": None, "text": None})
     row = np.eye(1, manifest.output.channels, dtype=np.float32)[0]
