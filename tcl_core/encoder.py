@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 class Preprocess:
     """How a uint8 RGB image becomes the encoder's input.
 
-    The one home of these numbers, written into every bundle. A pixel value v in [0, 255] becomes (v / 255 - mean) / std, channel by channel.
+    The one home of these numbers, written into every bundle. A value v in [0, 255] becomes (v / 255 - mean) / std,
+    channel by channel.
     """
 
     mean: tuple[float, float, float]
@@ -80,4 +82,19 @@ def normalize(embeddings: Tensor, dim: int) -> Tensor:
     return embeddings / (length + 1e-6)
 
 
-__all__ = ["DenseEncoder", "Preprocess", "TextEncoder", "normalize"]
+def check_multiple(images: Tensor, stride: int) -> None:
+    """Refuse images (B,3,H,W) whose sides are not multiples of the stride: the last pixels would be ignored.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if torch.compiler.is_compiling():  # sizes may be symbols while exporting
+        return
+    height, width = images.shape[-2:]
+    if height % stride or width % stride or not height or not width:
+        raise ValueError(
+            f"an image of {height} x {width} pixels: expected multiples of {stride}; TCL.segment pads images"
+        )
+
+
+__all__ = ["DenseEncoder", "Preprocess", "TextEncoder", "check_multiple", "normalize"]
