@@ -1,6 +1,7 @@
 """The command line: `python -m runtime SOURCE [SINK ...]`."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from runtime.sources import Frame, Source, open_source
 from runtime.stream import stream
 from runtime.version import __version__
 
+tools = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 
@@ -34,6 +36,8 @@ python -m runtime street.mp4 out.mp4 --classes "car, person, road"
 python -m runtime 0 --classes "cup, laptop, hand" --background "wall, desk"   (camera 0, in a window)
 
 python -m runtime photos/ masks/ --classes words.txt --background none   (class-index PNGs and classes.txt)
+
+python -m runtime doctor   (what is installed, what does not work, and what to do about it)
 """
 
 
@@ -200,9 +204,36 @@ def _report(latency: Latency, source: Source, sinks: Sequence[str]) -> None:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
 
 
+@tools.callback(no_args_is_help=True)
+def _tools() -> None:
+    """Tools beside the stream."""
+
+
+@tools.command()
+def doctor() -> None:
+    """Examine what is installed and print the exact fix for what is wrong; fails if something is."""
+    from runtime.doctor import examine
+
+    table = Table(title="TCL Edge doctor", title_justify="left", show_lines=False)
+    for column in ("", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[bold red]problem[/bold red]"}
+    problems = 0
+    for finding in examine():
+        table.add_row(marks[finding.status], Text(finding.subject), Text(finding.detail), Text(finding.fix))
+        problems += finding.status == "problem"
+    Console().print(table)
+    if problems:
+        raise typer.Exit(1)
+
+
+TOOLS = {"doctor"}
+
+
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line: a tool if the first argument names one, otherwise the stream."""
+    is_tool = len(sys.argv) > 1 and sys.argv[1] in TOOLS
+    (tools if is_tool else app)()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,192 @@
+"""What is installed, what it can do, and what to do about it: `python -m runtime doctor`."""
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+from typing import Literal
+
+from runtime.bundle import SHIPPED, SUFFIX, Bundle
+from runtime.engine import PROVIDERS, OnnxRuntimeEngine
+from runtime.errors import TclEdgeError
+
+Status = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: what.
+        status: ok; note: something is missing that not everyone needs; problem: something will fail.
+        detail: what was found.
+        fix: the exact thing to do, empty if nothing is.
+    """
+
+    subject: str
+    status: Status
+    detail: str
+    fix: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything; a check that fails itself is a finding, too."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        _python,
+        _opencv,
+        _onnxruntime,
+        _nvidia,
+        _tensorrt,
+        _bundles,
+        _cameras,
+        _gstreamer,
+    ]
+    for check in checks:
+        try:
+            yield from check()
+        except Exception as error:  # an examination must not end at the first broken part
+            yield Finding(check.__name__.strip("_"), "problem", f"{type(error).__name__}: {error}")
+
+
+def providers_of(module: str, installed: list[Distribution]) -> list[Distribution]:
+    """List the distributions that bring a top-level module; more than one overwrite each other's files."""
+    marker = re.compile(rf"^{re.escape(module)}(/__init__)?\.(py|so|.*\.so|pyd)$|^{re.escape(module)}/")
+    return [d for d in installed if any(marker.match(str(file)) for file in d.files or ())]
+
+
+def _label(distribution: Distribution) -> str:
+    return f"{distribution.metadata['Name']} {distribution.version}"
+
+
+def _conflict(module: str) -> Iterator[Finding]:
+    found = {d.metadata["Name"]: d for d in providers_of(module, list(distributions()))}
+    if len(found) > 1:
+        names = " ".join(sorted(found))
+        yield Finding(
+            module,
+            "problem",
+            f"{len(found)} distributions overwrite each other: {', '.join(map(_label, found.values()))}",
+            f"pip uninstall {names}, then install the one that you want",
+        )
+    elif found:
+        yield Finding(module, "ok", _label(next(iter(found.values()))))
+    elif importlib.util.find_spec(module):
+        yield Finding(module, "ok", "of the system (not from pip)")
+    else:
+        yield Finding(module, "problem", "not installed", "pip install tcl-edge")
+
+
+def _python() -> Iterator[Finding]:
+    from runtime import _native
+    from runtime.version import __version__
+
+    machine = f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} processors"
+    yield Finding("tcl-edge", "ok", f"{__version__}, {machine}, extension {Path(str(_native.__file__)).name}")
+
+
+def _opencv() -> Iterator[Finding]:
+    yield from _conflict("cv2")
+    import cv2
+
+    built = cv2.getBuildInformation()
+    for part, needed_for in (("FFMPEG", "video files"), ("GStreamer", "CSI cameras through OpenCV")):
+        have = re.search(rf"{part}:\s+YES", built) is not None
+        status: Status = "ok" if have else "problem" if part == "FFMPEG" else "note"
+        fix = "" if have or part != "FFMPEG" else "pip install --force-reinstall opencv-python-headless"
+        yield Finding(f"cv2 {part}", status, "yes" if have else f"no: {needed_for} will not open", fix)
+    interface = re.search(r"GUI:\s+(\S+)", built)
+    if interface is None or interface[1] == "NONE":
+        fix = "pip uninstall opencv-python-headless && pip install opencv-python"
+        yield Finding("cv2 window", "note", "no: the sink `display` will not open", fix)
+    elif sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        yield Finding(
+            "cv2 window", "note", f"{interface[1]}, but there is no screen", "export DISPLAY=:0, or --headless"
+        )
+    else:
+        yield Finding("cv2 window", "ok", interface[1])
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    yield from _conflict("onnxruntime")
+    import onnxruntime
+
+    bundle = Bundle.open("tiny")
+    graph, spec = bundle.read(bundle.manifest.segmenter.file), bundle.manifest.segmenter
+    for provider, name in PROVIDERS.items():
+        if name not in onnxruntime.get_available_providers():
+            fix = "pip uninstall onnxruntime && pip install onnxruntime-gpu" if provider == "cuda" else ""
+            yield Finding(f"provider {provider}", "note", "not in this ONNX Runtime", fix)
+            continue
+        try:
+            OnnxRuntimeEngine(graph, spec, provider=provider).close()
+        except TclEdgeError as error:
+            advice = "install the CUDA and cuDNN versions that this ONNX Runtime names in its release notes"
+            yield Finding(f"provider {provider}", "problem", str(error), advice)
+        else:
+            yield Finding(f"provider {provider}", "ok", "starts the shipped model")
+
+
+def _nvidia() -> Iterator[Finding]:
+    release = Path("/etc/nv_tegra_release")
+    if release.exists():
+        line = release.read_text(encoding="utf-8", errors="replace").splitlines()[0]
+        found = re.search(r"# R(\d+).*REVISION: ([\d.]+)", line)
+        yield Finding("Jetson Linux", "ok", f"{found[1]}.{found[2]}" if found else line)
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        if not release.exists():
+            yield Finding("NVIDIA driver", "note", "no nvidia-smi: no NVIDIA GPU here, or no driver")
+        return
+    query = [smi, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    if done.returncode:
+        yield Finding(
+            "NVIDIA driver", "problem", (done.stdout + done.stderr).strip(), "reinstall the driver, or reboot"
+        )
+    for gpu in done.stdout.strip().splitlines():
+        yield Finding("NVIDIA GPU", "ok", gpu)
+
+
+def _tensorrt() -> Iterator[Finding]:
+    if not importlib.util.find_spec("tensorrt"):
+        yield Finding("tensorrt", "note", "not installed: nothing here needs it yet")
+        return
+    yield from _conflict("tensorrt")
+
+
+def _bundles() -> Iterator[Finding]:
+    for path in sorted(SHIPPED.glob(f"*{SUFFIX}")):
+        try:
+            Bundle.open(path)
+        except TclEdgeError as error:
+            yield Finding(path.name, "problem", str(error), "pip install --force-reinstall tcl-edge")
+        else:
+            yield Finding(path.name, "ok", "complete, every hash is right")
+
+
+def _cameras() -> Iterator[Finding]:
+    devices = sorted(Path("/dev").glob("video*"))
+    if not devices:
+        yield Finding("cameras", "note", "no /dev/video*", "plug one in; on a Jetson, see `v4l2-ctl --list-devices`")
+    for device in devices:
+        if os.access(device, os.R_OK | os.W_OK):
+            yield Finding(str(device), "ok", "readable")
+        else:
+            yield Finding(str(device), "problem", "no permission", "sudo usermod -aG video $USER, then log in again")
+
+
+def _gstreamer() -> Iterator[Finding]:
+    for tool, fix in (
+        ("gst-launch-1.0", "sudo apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good"),
+        ("ffmpeg", "sudo apt-get install ffmpeg"),
+    ):
+        path = shutil.which(tool)
+        yield Finding(tool, "ok", path) if path else Finding(tool, "note", "not found", fix)

@@ -1,0 +1,64 @@
+"""The doctor. Oracles: distributions made for the test, and a real run on this machine."""
+
+import subprocess
+import sys
+from importlib.metadata import Distribution, PathDistribution, distributions
+from pathlib import Path
+
+import pytest
+
+from runtime.doctor import Finding, _conflict, examine, providers_of
+
+
+def distribution(folder: Path, name: str, files: list[str]) -> Distribution:
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    return PathDistribution(info)
+
+
+def test_distributions_of_a_module_are_told_by_their_files(tmp_path: Path) -> None:
+    names = {
+        "opencv-python": ["cv2/__init__.py", "cv2/cv2.abi3.so"],
+        "opencv-python-headless": ["cv2/__init__.py"],
+        "cv2-helper": ["cv2_helper/__init__.py"],
+        "other": ["other.py"],
+    }
+    installed = [distribution(tmp_path, name, files) for name, files in names.items()]
+    assert [d.metadata["Name"] for d in providers_of("cv2", installed)] == ["opencv-python", "opencv-python-headless"]
+    assert [d.metadata["Name"] for d in providers_of("other", installed)] == ["other"]
+
+
+def test_two_distributions_of_one_module_are_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [distribution(tmp_path, name, ["onnxruntime/__init__.py"]) for name in ("onnxruntime", "onnxruntime-gpu")]
+    monkeypatch.setattr("runtime.doctor.distributions", lambda: both)
+    (finding,) = _conflict("onnxruntime")
+    assert finding.status == "problem"
+    assert finding.fix.startswith("pip uninstall onnxruntime onnxruntime-gpu")
+
+
+def test_here_everything_that_is_needed_works() -> None:
+    findings = {finding.subject: finding for finding in examine()}
+    for subject in ("tcl-edge", "cv2", "cv2 FFMPEG", "onnxruntime", "provider cpu", "tiny.tclb"):
+        assert findings[subject].status == "ok", findings[subject]
+    versions = {d.metadata["Name"]: d.version for d in distributions()}
+    assert versions["onnxruntime"] in findings["onnxruntime"].detail
+    assert all(f.fix for f in findings.values() if f.status == "problem")
+
+
+def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken():
+        raise OSError("no such thing")
+        yield
+
+    monkeypatch.setattr("runtime.doctor._cameras", broken)
+    assert Finding("broken", "problem", "OSError: no such thing") in list(examine())
+
+
+def test_the_command_prints_a_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", "doctor"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert "provider cpu" in done.stdout, done.stderr
+    assert ("problem" in done.stdout) == (done.returncode == 1)

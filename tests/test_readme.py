@@ -1,0 +1,26 @@
+"""What README promises. Oracle: its Python example is run as it stands."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert example.count("\n") == 3
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 120
+    assert all("'asphalt'" in line and "'car'" in line for line in lines)
+
+
+def test_every_file_that_it_names_exists() -> None:
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r"`((?:runtime|export|tcl_core|csrc)/[\w/.]+\.\w+)`", README))
+    named |= set(re.findall(r"\]\(((?!http)[^)]+)\)", README))
+    assert len(named) > 10
+    assert not {name for name in named if not (root / name).exists()}
