@@ -41,12 +41,26 @@ tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colors, 
   return {frame.data(), frame.strides(0), colors.data(), alpha_256, skip, blended.mutable_data()};
 }
 
+tcl::Execution checked_execution(int threads, const std::string& path) {
+  require(threads >= 1, "threads: expected at least 1");
+  if (path == "fastest") return {threads, tcl::Path::kFastest};
+  if (path == "reference") return {threads, tcl::Path::kReference};
+  if (path == "dense") return {threads, tcl::Path::kDense};
+  require(path == "baseline", "path: expected fastest, reference, dense or baseline");
+  return {threads, tcl::Path::kBaseline};
+}
+
+// float32, or the bits of float16: pybind11 has no type for that.
 template <typename Label>
-void upsample(const Array<float>& masks, Array<Label>& labels, std::optional<float> background,
+void upsample(const py::array& masks, Array<Label>& labels, std::optional<float> background,
               std::optional<Array<std::uint8_t>> confidence, const std::optional<Bytes>& frame,
               const std::optional<Array<std::uint8_t>>& colors, std::optional<Array<std::uint8_t>> blended,
-              std::int32_t alpha_256, std::int64_t skip) {
+              std::int32_t alpha_256, std::int64_t skip, int threads, const std::string& path) {
+  const bool half = masks.dtype().kind() == 'f' && masks.itemsize() == 2;
+  require(half || py::isinstance<Array<float>>(masks), "masks: expected float32 or float16");
+  require((masks.flags() & py::array::c_style) != 0, "masks: expected contiguous memory");
   require(masks.ndim() == 3 && masks.size() > 0, "masks: expected (N, h, w), not empty");
+  const tcl::Execution execution = checked_execution(threads, path);
   require(labels.ndim() == 2 && labels.size() > 0, "labels: expected (height, width), not empty");
   const std::int64_t height = labels.shape(0);
   const std::int64_t width = labels.shape(1);
@@ -54,8 +68,8 @@ void upsample(const Array<float>& masks, Array<Label>& labels, std::optional<flo
        {height, width, std::int64_t{masks.shape(1)}, std::int64_t{masks.shape(2)}}) {
     require(side <= tcl::kMaxSide, "sides: expected at most 65535");
   }
-  const tcl::Masks view{masks.data(), masks.shape(0), masks.shape(1), masks.shape(2),
-                        background ? &*background : nullptr};
+  const tcl::Masks view{masks.data(),   half,           masks.shape(0),
+                        masks.shape(1), masks.shape(2), background ? &*background : nullptr};
   require(view.classes() <= (sizeof(Label) == 1 ? 256 : tcl::kMaxClasses),
           "labels: too few bits for the classes");
   tcl::LabelMap<Label> map{labels.mutable_data(), height, width};
@@ -70,7 +84,7 @@ void upsample(const Array<float>& masks, Array<Label>& labels, std::optional<flo
     require(colors->shape(0) == view.classes(), "colors: expected one row a class");
   }
   const py::gil_scoped_release unlocked;
-  tcl::upsample_argmax(view, map, paint ? &*paint : nullptr);
+  tcl::upsample_argmax(view, map, paint ? &*paint : nullptr, execution);
 }
 
 template <typename Label>
@@ -97,6 +111,7 @@ void define(py::module_& module) {
              arg("background") = std::nullopt, arg("confidence").noconvert() = std::nullopt,
              arg("frame").noconvert() = std::nullopt, arg("colors").noconvert() = std::nullopt,
              arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = -1,
+             arg("threads") = 1, arg("path") = "fastest",
              "Fill labels, and confidence and blended where given; see tcl/upsample.h.");
   module.def("blend", &blend<Label>, arg("frame").noconvert(), arg("labels").noconvert(),
              arg("colors").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),

@@ -36,6 +36,7 @@ def upsample_argmax(
     *,
     background: float | None = None,
     confidence: Literal[False] = False,
+    threads: int = 1,
     out: Labels | None = None,
 ) -> Labels: ...
 @overload
@@ -45,6 +46,7 @@ def upsample_argmax(
     *,
     background: float | None = None,
     confidence: Literal[True],
+    threads: int = 1,
     out: tuple[Labels, Bytes] | None = None,
 ) -> tuple[Labels, Bytes]: ...
 def upsample_argmax(
@@ -53,6 +55,7 @@ def upsample_argmax(
     *,
     background: float | None = None,
     confidence: bool = False,
+    threads: int = 1,
     out: Any = None,
 ) -> Labels | tuple[Labels, Bytes]:
     """Find the class of every pixel.
@@ -63,6 +66,7 @@ def upsample_argmax(
         background: constant value of a class 0 beside the masks, which then are classes 1 to N. None for no such
             class: the masks are classes 0 to N - 1.
         confidence: also give the winner's value.
+        threads: rows worked on at the same time, from about one megapixel on.
         out: what an earlier call with the same arguments returned, to be overwritten. Saves fetching memory from
             the system for every frame.
 
@@ -78,12 +82,13 @@ def upsample_argmax(
     values, constant = _checked_masks(masks), _checked_background(background)
     classes = _checked_classes(values, constant)
     shape = _checked_size(size)
+    count = _checked_threads(threads)
     if not confidence:
         (labels,) = _outputs(out, (shape, label_dtype(classes)))
-        _native.upsample(values, labels, background=constant)
+        _native.upsample(values, labels, background=constant, threads=count)
         return labels
     labels, scores = _outputs(out, (shape, label_dtype(classes)), (shape, BYTE))
-    _native.upsample(values, labels, background=constant, confidence=scores)
+    _native.upsample(values, labels, background=constant, confidence=scores, threads=count)
     return labels, scores
 
 
@@ -97,6 +102,7 @@ def upsample_overlay(
     background: float | None = None,
     skip: int | None = None,
     confidence: Literal[False] = False,
+    threads: int = 1,
     out: tuple[Labels, Bytes] | None = None,
 ) -> tuple[Labels, Bytes]: ...
 @overload
@@ -109,6 +115,7 @@ def upsample_overlay(
     background: float | None = None,
     skip: int | None = None,
     confidence: Literal[True],
+    threads: int = 1,
     out: tuple[Labels, Bytes, Bytes] | None = None,
 ) -> tuple[Labels, Bytes, Bytes]: ...
 def upsample_overlay(
@@ -120,6 +127,7 @@ def upsample_overlay(
     background: float | None = None,
     skip: int | None = None,
     confidence: bool = False,
+    threads: int = 1,
     out: Any = None,
 ) -> tuple[Labels, Bytes] | tuple[Labels, Bytes, Bytes]:
     """Find the class of every pixel and paint the classes over the frame.
@@ -133,6 +141,7 @@ def upsample_overlay(
         background: as for `upsample_argmax`.
         skip: class that leaves the frame as it is, typically 0 where there is a background.
         confidence: as for `upsample_argmax`.
+        threads: as for `upsample_argmax`.
         out: as for `upsample_argmax`.
 
     Returns:
@@ -148,7 +157,7 @@ def upsample_overlay(
     paint = _checked_paint(colors, alpha, skip)
     if len(paint["colors"]) != classes:
         raise ValueError(f"{len(colors)} colors given, expected one for each of the {classes} classes")
-    paint["frame"] = pixels
+    paint.update(frame=pixels, threads=_checked_threads(threads))
     expected = [(size, label_dtype(classes)), ((*size, 3), BYTE)]
     if not confidence:
         labels, blended = _outputs(out, *expected, apart_from=pixels)
@@ -216,8 +225,8 @@ def _checked_masks(masks: Masks) -> Masks:
         raise ValueError(f"masks of shape {masks.shape} given, expected at least one mask of one node")
     if max(masks.shape[1:]) > MAX_SIDE:
         raise ValueError(f"masks of shape {masks.shape} given, expected sides of at most {MAX_SIDE}")
-    contiguous: Masks = np.ascontiguousarray(masks)
-    return contiguous
+    contiguous: Any = np.ascontiguousarray(masks)
+    return contiguous  # type: ignore[no-any-return]
 
 
 def _checked_background(background: float | None) -> float | None:
@@ -247,6 +256,14 @@ def _checked_size(size: tuple[int, ...]) -> tuple[int, int]:
         if not 1 <= side <= MAX_SIDE:
             raise ValueError(f"size {size!r} given, expected a height and a width of 1 to {MAX_SIDE}")
     return int(height), int(width)
+
+
+def _checked_threads(threads: int) -> int:
+    if isinstance(threads, bool) or not isinstance(threads, (int, np.integer)):
+        raise TypeError(f"threads {threads!r} given, expected an integer")
+    if threads < 1:
+        raise ValueError(f"threads {threads} given, expected at least 1")
+    return min(int(threads), 1024)
 
 
 def _checked_frame(frame: Bytes) -> Bytes:

@@ -1,82 +1,59 @@
 #include "tcl/upsample.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
+
+#include "bands.h"
+#include "grid.h"
+#if defined(__GNUC__)
+#include "fused.h"
+#endif
 
 namespace tcl {
 namespace {
 
-// Where an output row or column lies on the grid: between node `low` and node `high`, `fraction` of the way.
-struct Tap {
-  std::int64_t low;
-  std::int64_t high;
-  float fraction;
-};
-
-// Integer arithmetic, so that all machines agree: the coordinate is ((2 i + 1) in - out) / (2 out), in units
-// of 1/2^24.
-std::vector<Tap> taps(std::int64_t in, std::int64_t out) {
-  std::vector<Tap> result(static_cast<std::size_t>(out));
-  for (std::int64_t i = 0; i < out; ++i) {
-    const std::int64_t numerator = std::max<std::int64_t>((2 * i + 1) * in - out, 0);
-    const std::int64_t fixed = ((numerator << 24) + out) / (2 * out);
-    const std::int64_t low = std::min(fixed >> 24, in - 1);
-    result[static_cast<std::size_t>(i)] = {low, std::min(low + 1, in - 1),
-                                           static_cast<float>(fixed & 0xFFFFFF) * 0x1p-24f};
-  }
-  return result;
-}
-
-float cleaned(float value) { return std::isnan(value) ? -1e38f : std::clamp(value, -1e20f, 1e20f); }
-
-float between(float a, float b, float fraction) { return (1.0f - fraction) * a + fraction * b; }
-
-std::uint8_t as_byte(float value) {
-  return static_cast<std::uint8_t>(std::clamp(value, 0.0f, 1.0f) * 255.0f + 0.5f);
-}
+// Below this many pixels a thread of its own costs more than it saves.
+constexpr std::int64_t kPixelsPerThread = 1 << 19;
 
 template <typename Label>
-bool blend_row(const Label* labels, std::int64_t row, std::int64_t width, std::int64_t classes,
-               const Paint& paint) {
-  const std::uint8_t* frame = paint.frame + row * paint.frame_stride_bytes;
-  std::uint8_t* blended = paint.blended + row * width * 3;
+bool reference_blend_row(const Label* labels, std::int64_t y, std::int64_t width, std::int64_t classes,
+                         const Paint& paint) {
+  const std::uint8_t* frame = paint.frame + y * paint.frame_stride_bytes;
+  std::uint8_t* blended = paint.blended + y * width * 3;
   for (std::int64_t x = 0; x < width; ++x) {
     const std::int64_t label = labels[x];
     if (label >= classes) return false;
     const std::int32_t alpha = label == paint.skip ? 0 : paint.alpha_256;
-    for (std::int64_t c = 0; c < 3; ++c) {
-      const std::int32_t color = paint.colors[label * 3 + c];
-      blended[x * 3 + c] =
-          static_cast<std::uint8_t>((frame[x * 3 + c] * (256 - alpha) + color * alpha + 128) >> 8);
+    for (std::int64_t i = 3 * x; i < 3 * x + 3; ++i) {
+      const std::int32_t color = paint.colors[label * 3 + i - 3 * x];
+      blended[i] = static_cast<std::uint8_t>((frame[i] * (256 - alpha) + color * alpha + 128) >> 8);
     }
   }
   return true;
 }
 
-}  // namespace
+float node_value(const Masks& masks, std::int64_t c, std::int64_t y, std::int64_t x) {
+  if (masks.background != nullptr && c-- == 0) return *masks.background;
+  const std::int64_t i = (c * masks.height + y) * masks.width + x;
+  return masks.half ? from_half(static_cast<const std::uint16_t*>(masks.values)[i])
+                    : static_cast<const float*>(masks.values)[i];
+}
 
+// The definition: every class at every pixel.
 template <typename Label>
-void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint) {
-  const std::vector<Tap> rows = taps(masks.height, map.height);
+void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, std::int64_t begin,
+                    std::int64_t end) {
   const std::vector<Tap> columns = taps(masks.width, map.width);
-  const std::int64_t first = masks.background != nullptr ? 1 : 0;
   std::vector<float> nodes(static_cast<std::size_t>(masks.width));  // one class, interpolated to the row
   std::vector<float> best(static_cast<std::size_t>(map.width));
-  for (std::int64_t y = 0; y < map.height; ++y) {
+  for (std::int64_t y = begin; y < end; ++y) {
+    const Tap row = tap(y, masks.height, map.height);
     Label* labels = map.labels + y * map.width;
     for (std::int64_t c = 0; c < masks.classes(); ++c) {
-      const Tap& row = rows[static_cast<std::size_t>(y)];
-      if (c < first) {
-        const float constant = cleaned(*masks.background);
-        std::fill(nodes.begin(), nodes.end(), between(constant, constant, row.fraction));
-      } else {
-        const float* plane = masks.values + (c - first) * masks.height * masks.width;
-        const float* top = plane + row.low * masks.width;
-        const float* bottom = plane + row.high * masks.width;
-        for (std::size_t x = 0; x < nodes.size(); ++x) {
-          nodes[x] = between(cleaned(top[x]), cleaned(bottom[x]), row.fraction);
-        }
+      for (std::int64_t x = 0; x < masks.width; ++x) {
+        nodes[static_cast<std::size_t>(x)] =
+            between(cleaned(node_value(masks, c, row.low, x)), cleaned(node_value(masks, c, row.high, x)),
+                    row.fraction);
       }
       for (std::size_t x = 0; x < best.size(); ++x) {
         const Tap& column = columns[x];
@@ -91,21 +68,94 @@ void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint
     if (map.confidence != nullptr) {
       std::transform(best.begin(), best.end(), map.confidence + y * map.width, as_byte);
     }
-    if (paint != nullptr) blend_row(labels, y, map.width, masks.classes(), *paint);
+    if (paint != nullptr) reference_blend_row(labels, y, map.width, masks.classes(), *paint);
   }
+}
+
+#if defined(__GNUC__)
+
+#if defined(__x86_64__)
+constexpr bool kHasAvx2Version = true;
+bool runs_avx2() { return __builtin_cpu_supports("avx2"); }
+#define TCL_AVX2 [[gnu::target("avx2")]]
+#else
+constexpr bool kHasAvx2Version = false;
+bool runs_avx2() { return false; }
+#define TCL_AVX2
+#endif
+
+template <typename Label>
+bool baseline_paint(const Painter& painter, const Label* labels, std::int64_t y) {
+  return painter.paint_row(labels, y);
+}
+
+template <typename Label>
+TCL_AVX2 bool avx2_paint(const Painter& painter, const Label* labels, std::int64_t y) {
+  return painter.paint_row(labels, y);
+}
+
+template <typename Label, bool kConfidence>
+void baseline_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, bool prune,
+                   std::int64_t begin, std::int64_t end) {
+  fused_band<Label, kConfidence>(masks, map, paint, &baseline_paint<Label>, prune, begin, end);
+}
+
+template <typename Label, bool kConfidence>
+TCL_AVX2 void avx2_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, bool prune,
+                        std::int64_t begin, std::int64_t end) {
+  fused_band<Label, kConfidence>(masks, map, paint, &avx2_paint<Label>, prune, begin, end);
+}
+
+#endif
+
+}  // namespace
+
+template <typename Label>
+void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint,
+                     const Execution& execution) {
+  const std::int64_t pixels = map.height * map.width;
+  const std::int64_t bands = std::clamp<std::int64_t>(pixels / kPixelsPerThread, 1, execution.threads);
+  auto* band = &reference_band<Label>;
+  Path path = execution.path;
+#if defined(__GNUC__)
+  // With few pixels between the nodes, looking for candidates costs more than it saves.
+  if (path == Path::kFastest && pixels < 4 * masks.height * masks.width) path = Path::kReference;
+  if (path != Path::kReference) {
+    auto* fused = map.confidence != nullptr ? &baseline_band<Label, true> : &baseline_band<Label, false>;
+    if (path != Path::kBaseline && kHasAvx2Version && runs_avx2()) {
+      fused = map.confidence != nullptr ? &avx2_band<Label, true> : &avx2_band<Label, false>;
+    }
+    in_bands(map.height, bands, [&](std::int64_t begin, std::int64_t end) {
+      fused(masks, map, paint, path != Path::kDense, begin, end);
+    });
+    return;
+  }
+#endif
+  in_bands(map.height, bands,
+           [&](std::int64_t begin, std::int64_t end) { band(masks, map, paint, begin, end); });
 }
 
 template <typename Label>
 bool blend(const Label* labels, std::int64_t height, std::int64_t width, std::int64_t classes,
            const Paint& paint) {
+#if defined(__GNUC__)
+  const Painter painter(paint, classes, width);
+  const PaintRow<Label> paint_row = runs_avx2() ? &avx2_paint<Label> : &baseline_paint<Label>;
+#endif
   for (std::int64_t y = 0; y < height; ++y) {
-    if (!blend_row(labels + y * width, y, width, classes, paint)) return false;
+    const Label* row = labels + y * width;
+#if defined(__GNUC__)
+    const bool painted = paint_row(painter, row, y);
+#else
+    const bool painted = reference_blend_row(row, y, width, classes, paint);
+#endif
+    if (!painted) return false;
   }
   return true;
 }
 
-template void upsample_argmax(const Masks&, const LabelMap<std::uint8_t>&, const Paint*);
-template void upsample_argmax(const Masks&, const LabelMap<std::uint16_t>&, const Paint*);
+template void upsample_argmax(const Masks&, const LabelMap<std::uint8_t>&, const Paint*, const Execution&);
+template void upsample_argmax(const Masks&, const LabelMap<std::uint16_t>&, const Paint*, const Execution&);
 template bool blend(const std::uint8_t*, std::int64_t, std::int64_t, std::int64_t, const Paint&);
 template bool blend(const std::uint16_t*, std::int64_t, std::int64_t, std::int64_t, const Paint&);
 

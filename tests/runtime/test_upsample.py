@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime import _native
 from runtime.upsample import (
     blend,
     label_dtype,
@@ -82,6 +83,47 @@ def test_labels_confidence_and_colours_equal_the_reference(case):
     np.testing.assert_array_equal(actual[2], confidence)
     assert actual[0].dtype == label_dtype(classes)
     np.testing.assert_array_equal(blend(frame, labels, colors, alpha=alpha, skip=skip), blended)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "noise", "tied", "special"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 17), (21, 28, 33), (300, 7, 8)])
+@pytest.mark.parametrize("size", [(1, 1), (67, 49), (200, 333)])
+def test_every_path_gives_the_same(kind, shape, size):
+    rng = np.random.default_rng(0)
+    masks = masks_of_kind(rng, kind, shape)
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    colors = rng.integers(0, 256, (len(masks), 3), np.uint8)
+    expected = reference_upsample_argmax(masks, size)
+    for path in ("reference", "dense", "baseline", "fastest"):
+        for with_confidence in (False, True):
+            labels, confidence = np.empty_like(expected[0]), np.empty(size, np.uint8)
+            blended = np.empty_like(frame)
+            _native.upsample(
+                masks,
+                labels,
+                confidence=confidence if with_confidence else None,
+                frame=frame,
+                colors=colors,
+                blended=blended,
+                alpha_256=99,
+                path=path,
+            )
+            np.testing.assert_array_equal(labels, expected[0], err_msg=path)
+            if with_confidence:
+                np.testing.assert_array_equal(confidence, expected[1], err_msg=path)
+            np.testing.assert_array_equal(blended, reference_blend(frame, labels, colors, alpha=99 / 256))
+
+
+def test_threads_give_the_same():
+    rng = np.random.default_rng(0)
+    masks, size = soft_masks(rng, 21, 28, 28), (1025, 2049)
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    colors = rng.integers(0, 256, (21, 3), np.uint8)
+    expected = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True)
+    for threads in (2, 3, 64):
+        actual = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True, threads=threads)
+        for a, b in zip(actual, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("count", [1, 5, 60])
@@ -270,6 +312,8 @@ COLORS = np.zeros((2, 3), np.uint8)
         ({"size": (4, -1)}, ValueError, "expected a height and a width of 1 to 65535"),
         ({"size": (65536, 1)}, ValueError, "expected a height and a width of 1 to 65535"),
         ({"size": (1, 2**70)}, ValueError, "expected a height and a width of 1 to 65535"),
+        ({"threads": 0}, ValueError, "threads 0 given, expected at least 1"),
+        ({"threads": 1.5}, TypeError, "threads 1.5 given, expected an integer"),
         ({"background": float("nan")}, ValueError, "background nan given, expected a finite number"),
         ({"background": float("inf")}, ValueError, "background inf given"),
         ({"out": np.zeros((4, 5), np.uint16)}, TypeError, "out: uint16 array given, expected a uint8 array"),

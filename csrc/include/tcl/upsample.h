@@ -19,7 +19,8 @@ constexpr std::int64_t kMaxClasses = 65535;  // with the background
 
 // Soft masks (count, height, width), C-contiguous, count >= 1.
 struct Masks {
-  const float* values;
+  const void* values;  // float32, or float16 if `half`
+  bool half;
   std::int64_t count;
   std::int64_t height;
   std::int64_t width;
@@ -49,10 +50,25 @@ struct LabelMap {
   std::uint8_t* confidence = nullptr;
 };
 
+// Which code does it. All give the same result; those other than kFastest are there to be compared with it.
+enum class Path {
+  kFastest,    // what suits this processor and these sizes
+  kReference,  // the definition, in scalar code
+  kDense,      // as kFastest, but all classes are evaluated at every pixel
+  kBaseline,   // as kFastest, with the instructions that every processor of the architecture has
+};
+
+struct Execution {
+  // Bands of rows worked on at the same time, >= 1; fewer where the frame is too small for it to pay.
+  int threads = 1;
+  Path path = Path::kFastest;
+};
+
 // Fills `map`, and `paint->blended` if `paint` is given. Throws std::bad_alloc, then the outputs are
 // undefined.
 template <typename Label>
-void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint);
+void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint,
+                     const Execution& execution = {});
 
 // Paints labels: blended = (frame * (256 - alpha_256) + color * alpha_256 + 128) / 256, rounded down.
 // Returns false, and leaves `blended` undefined, if a label is not below `classes`.
