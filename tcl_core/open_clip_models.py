@@ -295,7 +295,8 @@ def _open_clip_vit(tower: Any, rule: LastBlockRule | None) -> ViTEncoder:
 
 def _timm_vit(tower: Any, rule: LastBlockRule | None) -> ViTEncoder:
     trunk, patch_embed = tower.trunk, tower.trunk.patch_embed
-    if trunk.pos_embed is None or trunk.reg_token is not None or not isinstance(patch_embed.norm, nn.Identity):
+    norm = getattr(patch_embed, "norm", nn.Identity())
+    if trunk.pos_embed is None or trunk.reg_token is not None or not isinstance(norm, nn.Identity):
         raise ValueError("a timm ViT with relative positions, registers or normalised patches is not supported")
     num_prefix, num_positions = trunk.num_prefix_tokens, 0 if trunk.no_embed_class else trunk.num_prefix_tokens
     grid_position = trunk.pos_embed[:, num_positions:].transpose(1, 2).unflatten(2, patch_embed.grid_size)

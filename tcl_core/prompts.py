@@ -20,13 +20,13 @@ class Templates:
     Attributes:
         name: of the set.
         prompts: each with one `{}`.
-        averaging: "mean_then_normalize" averages raw embeddings (TCL); "normalize_then_mean" gives every prompt the
-            same weight (CLIP, MaskCLIP, SCLIP). Both end with a unit vector.
+        averaging: "raw" averages embeddings as they are, TCL's rule; "unit" normalises each first, the rule of CLIP,
+            MaskCLIP and SCLIP. Both end with a unit vector.
     """
 
     name: str
     prompts: tuple[str, ...]
-    averaging: Literal["mean_then_normalize", "normalize_then_mean"]
+    averaging: Literal["raw", "unit"]
 
     def fill(self, word: str) -> list[str]:
         """Put a word into every prompt."""
@@ -64,15 +64,15 @@ def templates(name: str) -> Templates:
         ValueError: no set of that name.
     """
     if name == "simple":
-        return Templates(name, ("a photo of a {}.",), "mean_then_normalize")
+        return Templates(name, ("a photo of a {}.",), "raw")
     if name == "custom":
-        return Templates(name, CUSTOM_PROMPTS, "mean_then_normalize")
+        return Templates(name, CUSTOM_PROMPTS, "raw")
     if name == "full":
-        return Templates(name, _imagenet_prompts(), "normalize_then_mean")
+        return Templates(name, _imagenet_prompts(), "unit")
     if name == "maskclip":
-        return Templates(name, _imagenet_prompts() + SCENE_PROMPTS, "normalize_then_mean")
+        return Templates(name, _imagenet_prompts() + SCENE_PROMPTS, "unit")
     if name == "none":
-        return Templates(name, ("{}",), "mean_then_normalize")
+        return Templates(name, ("{}",), "raw")
     raise ValueError(f"no templates {name!r}: expected one of {', '.join(TEMPLATE_NAMES)}")
 
 
@@ -146,7 +146,7 @@ def embed_words(
         if progress:
             progress(min(start + CHUNK, len(texts)), len(texts))
     embeddings = torch.cat(chunks).reshape(len(words), len(prompts.prompts), -1)  # (N,P,C)
-    if prompts.averaging == "normalize_then_mean":
+    if prompts.averaging == "unit":
         embeddings = normalize(embeddings, dim=-1)
     return normalize(embeddings.mean(dim=1), dim=-1)
 

@@ -102,13 +102,25 @@ def slide(
     return total / count
 
 
-def label_map(masks: Tensor, background_threshold: float | None = None) -> Tensor:
-    """Choose the best word for every pixel: soft masks (B,N,H,W) -> int64 (B,H,W).
+def label_map(
+    masks: Tensor, background_threshold: float | None = None, background_masks: Tensor | None = None
+) -> Tensor:
+    """Choose the best word for every pixel.
 
-    With a threshold, label 0 is background, where no mask exceeds it, and word n is label n + 1.
-    The paper takes 0.4 with PAMR and 0.5 without. Without a threshold, word n is label n.
+    Args:
+        masks: soft masks (B,N,H,W) of the words.
+        background_threshold: what a mask must exceed; the paper takes 0.4 with PAMR and 0.5 without.
+        background_masks: soft masks (B,K,H,W) of words that count as background; K may be 0.
+
+    Returns:
+        int64 (B,H,W). With a threshold, or with background words, label 0 is background and word n is label n + 1;
+        otherwise word n is label n.
     """
+    background = []
     if background_threshold is not None:
-        background = torch.full_like(masks[:, :1], background_threshold)
-        masks = torch.cat([background, masks], dim=1)
+        background.append(torch.full_like(masks[:, :1], background_threshold))
+    if background_masks is not None and background_masks.shape[1]:
+        background.append(background_masks.amax(dim=1, keepdim=True))
+    if background:
+        masks = torch.cat([torch.cat(background, dim=1).amax(dim=1, keepdim=True), masks], dim=1)
     return masks.argmax(dim=1)

@@ -1,0 +1,335 @@
+"""One picture, segmented in PyTorch: `python -m tcl_core.predict MODEL IMAGE --classes "cat, sofa|couch"`."""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from torch import Tensor
+
+from tcl_core.prompts import TEMPLATE_NAMES, Word, embed_words, merge_synonyms, parse_words, templates
+from tcl_core.segment import label_map, resize, slide
+
+if TYPE_CHECKING:
+    from tcl_core.encoder import Preprocess
+    from tcl_core.model import TCL
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+console = Console(stderr=True, highlight=False)
+
+THRESHOLD, THRESHOLD_WITH_PAMR = 0.5, 0.4  # of the paper
+MAX_LONG_SIDE = 2048  # of the paper's evaluation; also bounds the memory that a very long picture takes
+MAX_LABELS = 255  # a PNG palette, less the background
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m tcl_core.predict ViT-B-16.pt street.jpg --checkpoint tcl.pth --classes "car, person, road" --pamr
+
+python -m tcl_core.predict ViT-B-16-quickgelu street.jpg --pretrained openai --head naclip --classes "car, sky"
+
+python -m tcl_core.predict tiny street.jpg --classes "cat, sofa|couch"
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What was found in a picture.
+
+    Attributes:
+        labels: uint8 (H,W); 0 is background, word n of `names` is n + 1.
+        names: of the words.
+        peaks: largest soft mask of every word, in [0, 1].
+    """
+
+    labels: npt.NDArray[np.uint8]
+    names: tuple[str, ...]
+    peaks: tuple[float, ...]
+
+    def coverage(self) -> list[float]:
+        """Share of the picture of the background, then of every word; sums to 1."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.names) + 1)
+        return [float(count) / self.labels.size for count in counts]
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture as RGB, turned upright.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no picture, or without pixels.
+    """
+    from PIL import ImageOps
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture {path}")
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path} is no picture that can be read, or is damaged ({error})") from error
+
+
+def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:
+    """Resize a picture so that its short side has a length, the long one at most 2048: float32 (1,3,H,W), normalised."""
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 255
+    mean, std = torch.tensor(preprocess.mean).view(3, 1, 1), torch.tensor(preprocess.std).view(3, 1, 1)
+    height, width = pixels.shape[-2:]
+    scale = min(short_side / min(height, width), MAX_LONG_SIDE / max(height, width))
+    pixels = resize(pixels, (max(round(height * scale), 1), max(round(width * scale), 1)))
+    return (pixels - mean) / std
+
+
+@torch.inference_mode()
+def predict(
+    model: "TCL",
+    picture: Image.Image,
+    words: list[Word],
+    background: list[Word],
+    *,
+    template_name: str = "custom",
+    threshold: float | None = None,
+    pamr: bool = False,
+    kp_weight: float = 0.0,
+    short_side: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Prediction:
+    """Segment a picture as the paper's evaluation does: square windows along it, background by threshold.
+
+    Args:
+        model: in evaluation mode.
+        picture: RGB.
+        words: to find.
+        background: words whose pixels are background.
+        template_name: prompts, see `tcl_core.prompts.templates`.
+        threshold: soft mask below which a pixel is background; None for the paper's, 0.5 or with PAMR 0.4.
+        pamr: align masks with colours.
+        kp_weight: share of the frozen encoder's masks.
+        short_side: of the picture while segmenting, in pixels; None for what the model expects (448 in the paper).
+        progress: called with (step, done, in all).
+    """
+
+    def report(step: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(step, done, total)
+
+    synonyms = [synonym for word in words + background for synonym in word.synonyms]
+    text = embed_words(model.text_encoder, synonyms, templates(template_name), progress=report("words"))
+
+    def segment(window: Tensor) -> Tensor:
+        return merge_synonyms(model.segment(window, text, pamr=pamr, kp_weight=kp_weight), words + background)
+
+    side = short_side or model.preprocess.size
+    images = to_tensor(picture, model.preprocess, side)
+    masks = slide(segment, images, window=side, stride=max(side // 2, 1), progress=report("windows"))
+    masks = resize(masks, (picture.height, picture.width))
+    if threshold is None:
+        threshold = THRESHOLD_WITH_PAMR if pamr else THRESHOLD
+    labels = label_map(masks[:, : len(words)], threshold, masks[:, len(words) :])
+    peaks = masks[0, : len(words)].amax(dim=(1, 2))
+    return Prediction(labels[0].to(torch.uint8).numpy(), tuple(word.name for word in words), tuple(peaks.tolist()))
+
+
+def palette(num_colours: int) -> npt.NDArray[np.uint8]:
+    """Colours that differ, (num_colours,3) RGB; the first is black, for the background. PASCAL VOC's rule."""
+    colours = np.zeros((num_colours, 3), np.uint8)
+    for index in range(num_colours):
+        for bit in range(8):
+            for channel in range(3):
+                colours[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours
+
+
+def draw_overlay(picture: Image.Image, prediction: Prediction, opacity: float = 0.55) -> Image.Image:
+    """Colour the words over the picture and say in a strip below it which colour is which."""
+    colours = palette(len(prediction.names) + 1)
+    pixels = np.asarray(picture, dtype=np.float32)
+    share = np.where(prediction.labels > 0, opacity, 0.0)[..., None]
+    mixed = (1 - share) * pixels + share * colours[prediction.labels]
+    overlay = Image.fromarray(mixed.round().astype(np.uint8))
+    shares = prediction.coverage()
+    entries = [(name, index) for index, name in enumerate(prediction.names, start=1) if shares[index] > 0]
+    return _with_legend(overlay, [(name, tuple(int(c) for c in colours[index])) for name, index in entries])
+
+
+def _with_legend(overlay: Image.Image, entries: list[tuple[str, tuple[int, ...]]]) -> Image.Image:
+    size = 16
+    font = ImageFont.load_default(size)
+    places, left, top = [], 0, 0
+    width = max(overlay.width, 160)
+    for name, colour in entries:
+        length = round(font.getlength(name)) + 2 * size
+        if left and left + length > width:
+            left, top = 0, top + 2 * size
+        places.append((left, top, name, colour))
+        left += length + size
+    if not places:
+        return overlay
+    picture = Image.new("RGB", (width, overlay.height + top + 2 * size), "white")
+    picture.paste(overlay, (0, 0))
+    draw = ImageDraw.Draw(picture)
+    for left, top, name, colour in places:
+        above = overlay.height + top + size // 2
+        draw.rectangle((left + 4, above, left + 4 + size, above + size), fill=colour)
+        draw.text((left + size + 10, above - 2), name, fill="black", font=font)
+    return picture
+
+
+def label_picture(prediction: Prediction) -> Image.Image:
+    """Make the label map a picture with a palette, whose pixel values are the labels."""
+    picture = Image.fromarray(prediction.labels).convert("P")
+    picture.putpalette(palette(256).ravel().tolist())
+    return picture
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG in one step: no half-written file is ever seen under its name."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            picture.save(file, format="PNG")
+            file.close()
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a model expects when the user does not say.
+
+    Attributes:
+        templates: name of a set of prompts.
+        background: words that count as background.
+        threshold: soft mask that a word must exceed; None for the paper's.
+    """
+
+    templates: str = "custom"
+    background: tuple[str, ...] = ()
+    threshold: float | None = None
+
+
+def load_model(name: str, pretrained: str | None, checkpoint: Path | None, head: str | None) -> "tuple[TCL, Defaults]":
+    """Load what the command line names.
+
+    Raises:
+        ValueError: names or weights that do not exist, contradict each other or do not fit.
+    """
+    if name == "tiny":
+        if pretrained or checkpoint or head not in (None, "tcl"):
+            raise ValueError("tiny brings its own weights and head: leave out --pretrained, --checkpoint and --head")
+        from tcl_core.tiny import load_tiny, read_tiny_config
+
+        config = read_tiny_config()
+        return load_tiny(), Defaults("none", config.background_words, config.background_threshold)
+    from tcl_core.importers import load_tcl
+
+    head = head or ("tcl" if checkpoint else "maskclip")
+    return load_tcl(name, checkpoint, head, pretrained=pretrained), Defaults()
+
+
+def print_coverage(prediction: Prediction) -> None:
+    """Print how much of the picture every word covers, and how sure its best pixel is."""
+    table = Table("word", "coverage", "peak")
+    shares = prediction.coverage()
+    for index, (name, peak) in enumerate(zip(prediction.names, prediction.peaks, strict=True), start=1):
+        table.add_row(name, f"{shares[index]:.1%}", f"{peak:.2f}")
+    table.add_row("(background)", f"{shares[0]:.1%}", "")
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def update(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done, total=total)
+
+        yield update
+
+
+def _fail(error: object) -> NoReturn:
+    console.print(f"error: {error}", style="red", markup=False)
+    raise typer.Exit(code=2)
+
+
+@app.command(epilog=EPILOG, no_args_is_help=True)
+def main(
+    model: Annotated[
+        str, typer.Argument(help="tiny, an open_clip name, a file of CLIP weights, or hf-hub:OWNER/NAME.")
+    ],
+    image: Annotated[Path, typer.Argument(help="Picture to segment.")],
+    classes: Annotated[str, typer.Option(help="Words to find: 'cat, sofa|couch, floor'; | separates synonyms.")],
+    pretrained: Annotated[str | None, typer.Option(help="Weights of an open_clip name: a tag or a file.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),
+    ] = None,
+    template_name: Annotated[
+        str | None, typer.Option("--templates", help=f"Prompts: {', '.join(TEMPLATE_NAMES)}; default custom.")
+    ] = None,
+    background: Annotated[str | None, typer.Option(help="Words whose pixels count as background; '' for none.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Soft mask below which a pixel is background; default 0.5, with --pamr 0.4."),
+    ] = None,
+    pamr: Annotated[bool, typer.Option("--pamr", help="Align masks with the colours of the picture (slow).")] = False,
+    kp_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the frozen encoder's own masks.")] = 0.0,
+    short_side: Annotated[
+        int | None, typer.Option(min=16, max=MAX_LONG_SIDE, help="Short side while segmenting, in pixels; default 448.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Folder for overlay.png and labels.png.")] = Path("out"),
+) -> None:
+    """Segment any words in one picture with PyTorch; for comparison with the exported models."""
+    try:
+        words = parse_words(classes)
+        others = parse_words(background) if background and background.strip() else []
+        if len(words) > MAX_LABELS:
+            raise ValueError(f"{len(words)} words: labels.png has room for {MAX_LABELS}")
+        templates(template_name or "custom")  # a mistake is told before minutes of loading
+        picture = open_picture(image)
+        with console.status("loading the model"):
+            loaded, defaults = load_model(model, pretrained, checkpoint, head)
+        if background is None:
+            others = [Word(word, (word,)) for word in defaults.background if word not in {w.name for w in words}]
+        with _progress() as progress, warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
+            prediction = predict(
+                loaded,
+                picture,
+                words,
+                others,
+                template_name=template_name or defaults.templates,
+                threshold=defaults.threshold if threshold is None else threshold,
+                pamr=pamr,
+                kp_weight=kp_weight,
+                short_side=short_side,
+                progress=progress,
+            )
+        output.mkdir(parents=True, exist_ok=True)
+        save_picture(draw_overlay(picture, prediction), output / "overlay.png")
+        save_picture(label_picture(prediction), output / "labels.png")
+    except (ValueError, OSError) as error:
+        _fail(error)
+    print_coverage(prediction)
+    console.print(f"wrote {output / 'overlay.png'} and {output / 'labels.png'}", markup=False)
+
+
+if __name__ == "__main__":
+    app()
