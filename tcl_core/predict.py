@@ -82,7 +82,7 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:
-    """Resize a picture so that its short side has a length, the long one at most 2048: float32 (1,3,H,W), normalised."""
+    """Resize a picture so that its short side has a length, the long one at most 2048; normalised (1,3,H,W)."""
     pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 255
     mean, std = torch.tensor(preprocess.mean).view(3, 1, 1), torch.tensor(preprocess.std).view(3, 1, 1)
     height, width = pixels.shape[-2:]
