@@ -5,7 +5,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from runtime.bundle import Bundle, GraphSpec, TextSpec
 from runtime.engine import OnnxRuntimeEngine
@@ -98,6 +97,8 @@ class PhraseTokenizer:
     """
 
     def __init__(self, tokenizer: bytes, spec: TextSpec, row_length: int | None) -> None:
+        from tokenizers import Tokenizer  # only where words are about to change
+
         try:
             self._tokenizer = Tokenizer.from_str(tokenizer.decode())
         except Exception as error:  # the library raises bare Exception

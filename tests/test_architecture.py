@@ -66,8 +66,9 @@ def test_the_runtime_segments_with_pytorch_blocked() -> None:
 
 
 def test_importing_the_runtime_changes_nothing_and_loads_no_engine() -> None:
+    # OpenCV is imported first: it extends LD_LIBRARY_PATH itself.
     code = (
-        "import os, sys, threading; before = dict(os.environ); import runtime\n"
+        "import os, sys, threading; import cv2; before = dict(os.environ); import runtime\n"
         "assert dict(os.environ) == before and threading.active_count() == 1\n"
         "print({'torch', 'onnxruntime', 'tokenizers', 'colorcet', 'typer'} & set(sys.modules))"
     )
