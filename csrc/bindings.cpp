@@ -8,7 +8,9 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
+#include "tcl/pamr.h"
 #include "tcl/upsample.h"
 
 namespace py = pybind11;
@@ -104,6 +106,30 @@ void blend(const Bytes& frame, const Array<Label>& labels, const Array<std::uint
   require(painted, "labels: expected each below the number of colors");
 }
 
+Array<float> pamr(const Array<float>& masks, const Array<float>& image,
+                  const std::vector<std::int32_t>& dilations, std::int64_t iterations, int threads) {
+  require(masks.ndim() == 3 && masks.size() > 0, "masks: expected (N, h, w), not empty");
+  require(image.ndim() == 3 && image.shape(0) == 3 && image.shape(1) == masks.shape(1) &&
+              image.shape(2) == masks.shape(2),
+          "image: expected (3, h, w) like the masks");
+  require(!dilations.empty() && iterations >= 0 && threads >= 1,
+          "expected a dilation, no negative iterations and at least one thread");
+  for (const std::int32_t dilation : dilations) {
+    require(dilation >= 1 && dilation <= tcl::kMaxSide, "dilations: expected 1 to 65535 each");
+  }
+  const tcl::PamrShape shape{masks.shape(0), masks.shape(1), masks.shape(2)};
+  Array<float> refined({shape.count, shape.height, shape.width});
+  const float* from = masks.data();
+  const float* picture = image.data();
+  float* to = refined.mutable_data();
+  {
+    const py::gil_scoped_release unlocked;
+    tcl::pamr(shape, picture, from, dilations.data(), static_cast<std::int64_t>(dilations.size()), iterations,
+              threads, to);
+  }
+  return refined;
+}
+
 template <typename Label>
 void define(py::module_& module) {
   using py::arg;
@@ -124,4 +150,7 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
   module.doc() = "C++ kernels of the runtime.";
   define<std::uint8_t>(module);
   define<std::uint16_t>(module);
+  module.def("pamr", &pamr, py::arg("masks").noconvert(), py::arg("image").noconvert(), py::kw_only(),
+             py::arg("dilations"), py::arg("iterations"), py::arg("threads") = 1,
+             "Refine masks; see tcl/pamr.h.");
 }

@@ -30,3 +30,11 @@ def blend(
     alpha_256: int,
     skip: int = -1,
 ) -> None: ...
+def pamr(
+    masks: npt.NDArray[np.float32],
+    image: npt.NDArray[np.float32],
+    *,
+    dilations: list[int],
+    iterations: int,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]: ...
