@@ -109,12 +109,12 @@ class ProcessGroup:
 
     def all(self, rows: Tensor) -> Tensor:
         """Stack the rows of all processes by rank, with gradient: (B,...) -> (world_size*B,...)."""
-        stacked: Tensor = _AllRows.apply(rows)  # type: ignore[no-untyped-call]
+        stacked: Tensor = _AllRows.apply(rows)
         return stacked
 
     def mean(self, value: Tensor) -> Tensor:
         """Average over the processes, with gradient: any shape -> the same."""
-        mean: Tensor = _Mean.apply(value)  # type: ignore[no-untyped-call]
+        mean: Tensor = _Mean.apply(value)
         return mean
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:

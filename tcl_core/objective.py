@@ -140,7 +140,7 @@ class Summarizer(nn.Module):
         if self.chunk is None:
             blocks = [self._against(dense, text_embeddings)]
         else:
-            blocks = [_recomputed(self._against, dense, texts) for texts in text_embeddings.split(self.chunk)]
+            blocks = [_recomputed(self._against, dense, texts) for texts in torch.split(text_embeddings, self.chunk)]
         parts = {name: torch.cat([block[name] for block in blocks], dim=1) for name in blocks[0]}
         if self.weights.tv:
             parts["mask_variation"] = parts.pop("mask_variation").mean(dim=1)  # (B,N) -> (B,)

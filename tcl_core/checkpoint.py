@@ -1,0 +1,134 @@
+"""Checkpoints: one safetensors file, with everything that is no tensor as JSON in its header.
+
+Nothing in it is executable. It takes its name only when it is complete, so that a run that is killed while writing
+keeps the one before.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+FORMAT_VERSION = 1
+HEADER = "tcl_edge"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be written, read, or continued."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a run needs to go on.
+
+    Attributes:
+        tensors: by name.
+        state: plain values: numbers, strings, lists, dicts.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; whatever was there is replaced in one moment, or not at all.
+
+    Raises:
+        CheckpointError: it could not be written (disk full, no permission); what was there is intact.
+    """
+    state = json.dumps({"format_version": FORMAT_VERSION, **checkpoint.state}, allow_nan=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(save(tensors, metadata={HEADER: state}))
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} could not be written ({error.strerror}; {_free(path)}). "
+            + ("The one before it is intact. " if path.is_file() else "")
+            + "Make room or choose another output, then go on with --resume."
+        ) from error
+
+
+def _free(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB free"
+    except OSError:
+        return "directory not readable"
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: it is missing, damaged, no checkpoint of training, or of another version.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint {path}: expected last.safetensors or best.safetensors of a run's output")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        state = json.loads(header) if header else None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); take best.safetensors instead") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds weights only: expected what training writes; give it as model.start")
+    if state.pop("format_version", None) != FORMAT_VERSION:
+        raise CheckpointError(f"{path} was written by another version; expected format {FORMAT_VERSION}")
+    return Checkpoint(tensors, state)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+    """Name the optimizer's tensors by the parameters they belong to: {"exp_avg/grounder.decoder...": ...}."""
+    return {
+        f"{kind}/{name}": value
+        for parameter, name in names.items()
+        for kind, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put the optimizer's tensors back, by the names of `optimizer_tensors`."""
+    for name, value in tensors.items():
+        kind, _, parameter = name.partition("/")
+        # Adam counts steps on the CPU, whatever the device of the parameter.
+        device = value.device if kind == "step" else parameters[parameter].device
+        optimizer.state[parameters[parameter]][kind] = value.clone().to(device)
+
+
+def fingerprint(modules: Iterable[nn.Module]) -> str:
+    """Hash the weights of modules, to tell whether a grounder meets the encoders it grew on."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "fingerprint",
+    "optimizer_tensors",
+    "read_checkpoint",
+    "restore_optimizer",
+    "write_checkpoint",
+]

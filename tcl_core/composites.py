@@ -1,0 +1,186 @@
+"""Copy-paste composites: cut-outs with an alpha channel on background photographs, captions that name what is there.
+
+A photograph of one thing teaches what it is, not where it ends. A composite shows several things, and its caption names
+them all. Where each lies is known, but no loss sees it; it can be written out for evaluation.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tcl_core.pairs import FilePairs, folder_pairs, table_pairs
+from tcl_core.samples import DataError, Problem, Sample, Source
+
+SHARES = (0.25, 0.6)  # longer side of an object, in the side of the picture
+LEAST_VISIBLE = 0.5  # of an object that later ones may cover, or its name would be a lie
+OPAQUE = 128  # alpha from which a pixel belongs to an object
+ATTEMPTS = 8  # at a place for an object before it is left out
+
+
+@dataclass(frozen=True, eq=False)
+class Composite:
+    """One picture and what is known about it.
+
+    Attributes:
+        image: RGB, size x size.
+        caption: names every object, and the background or not.
+        phrases: captions of the objects; label k is phrases[k - 1].
+        label_map: (H,W) uint8; 0 is the background.
+    """
+
+    image: Image.Image
+    caption: str
+    phrases: tuple[str, ...]
+    label_map: npt.NDArray[np.uint8]
+
+
+def open_backgrounds(path: Path) -> FilePairs:
+    """Open backgrounds: a folder with `captions.tsv` (file, tab, caption), or with captions beside the images."""
+    listing = path / "captions.tsv"
+    if not listing.is_file():
+        return folder_pairs(path)
+    with listing.open(encoding="utf-8") as file:
+        header = file.readline().rstrip("\n").split("\t")
+    if header[:2] in (["file", "caption"], ["image", "caption"]):
+        return table_pairs(listing, path, header[0], header[1])
+    rows = [line.split("\t", 1) for line in listing.read_text(encoding="utf-8").splitlines() if line]
+    if any(len(row) != 2 for row in rows):
+        raise DataError(f"{listing}: expected a file name, a tab and a caption in every line")
+    return FilePairs([(path / name, caption) for name, caption in rows], [], str(listing))
+
+
+class Composites:
+    """Composites by number; a source of samples. A number always gives the same picture.
+
+    Args:
+        cutouts: read as RGBA.
+        backgrounds: read as RGB.
+        count: samples.
+        size: side of a composite in pixels.
+        most_objects: per composite; from 1 to this.
+        name_background: share of the captions that name the background.
+        seed: another one makes other pictures.
+    """
+
+    def __init__(
+        self,
+        cutouts: Source,
+        backgrounds: Source,
+        *,
+        count: int,
+        size: int = 224,
+        most_objects: int = 4,
+        name_background: float = 0.6,
+        seed: int = 0,
+    ) -> None:
+        if count < 1 or most_objects < 1 or size < 16 or not 0 <= name_background <= 1:
+            raise DataError(
+                f"composites: count {count}, most_objects {most_objects}, size {size}, name_background "
+                f"{name_background}: expected 1 or more, 1 or more, 16 or more, and a share"
+            )
+        self.cutouts, self.backgrounds = cutouts, backgrounds
+        self.count, self.size, self.most_objects = count, size, most_objects
+        self.name_background, self.seed = name_background, seed
+        self.problems: list[Problem] = [*cutouts.problems, *backgrounds.problems]
+        self.groups: npt.NDArray[np.int32] = np.arange(count, dtype=np.int32)
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return self.count
+
+    def read(self, number: int, mode: str = "RGB") -> Sample:
+        """Compose a picture; its masks are left behind.
+
+        Raises:
+            BadSampleError: a cut-out or background cannot be used.
+        """
+        composite = self.compose(number)
+        return Sample(composite.image.convert(mode), composite.caption, f"composite {number}")
+
+    def compose(self, number: int) -> Composite:
+        """Compose a picture with its masks.
+
+        Raises:
+            BadSampleError: a cut-out or background cannot be used.
+        """
+        chance = np.random.default_rng((self.seed, number))
+        background = self.backgrounds.read(int(chance.integers(len(self.backgrounds))))
+        picture = _square(background.image, self.size, chance)
+        label_map = np.zeros((self.size, self.size), np.uint8)
+        phrases: list[str] = []
+        for _ in range(int(chance.integers(1, self.most_objects + 1))):
+            cutout = self.cutouts.read(int(chance.integers(len(self.cutouts))), "RGBA")
+            if cutout.caption not in phrases and _paste(picture, label_map, cutout.image, len(phrases) + 1, chance):
+                phrases.append(cutout.caption)
+        named = [phrases[index] for index in chance.permutation(len(phrases))]
+        caption = _sentence(named, background.caption if chance.random() < self.name_background else None)
+        return Composite(picture, caption or background.caption, tuple(phrases), label_map)
+
+
+def _square(image: Image.Image, size: int, chance: np.random.Generator) -> Image.Image:
+    """Cut a random square, at least 60 % of the short side, and maybe mirror it."""
+    width, height = image.size
+    side = int(min(width, height) * chance.uniform(0.6, 1.0))
+    left, top = int(chance.integers(width - side + 1)), int(chance.integers(height - side + 1))
+    square = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
+    return square.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance.random() < 0.5 else square
+
+
+def _paste(
+    picture: Image.Image,
+    label_map: npt.NDArray[np.uint8],
+    cutout: Image.Image,
+    label: int,
+    chance: np.random.Generator,
+) -> bool:
+    """Paste an object where it hides no earlier one too much; False if there is no such place."""
+    size = picture.width
+    scale = size * chance.uniform(*SHARES) / max(cutout.size)
+    width, height = (max(1, round(side * scale)) for side in cutout.size)
+    pasted = cutout.resize((width, height), Image.Resampling.BILINEAR)
+    if chance.random() < 0.5:
+        pasted = pasted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    opaque = np.asarray(pasted)[..., 3] >= OPAQUE
+    whole = np.bincount(label_map.ravel(), minlength=label)
+    for _ in range(ATTEMPTS):
+        left, top = int(chance.integers(size - width + 1)), int(chance.integers(size - height + 1))
+        window = label_map[top : top + height, left : left + width]
+        hidden = np.bincount(window[opaque], minlength=label)
+        if (hidden[1:] <= (1 - LEAST_VISIBLE) * whole[1:]).all():
+            picture.paste(pasted, (left, top), pasted)
+            window[opaque] = label
+            return True
+    return False
+
+
+def _sentence(named: list[str], background: str | None) -> str:
+    """Join names as English does: 'a, b and c on d'."""
+    objects = " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
+    return f"{objects} on {background}" if background and objects else objects
+
+
+def write_for_evaluation(composites: Composites, directory: Path, numbers: range) -> None:
+    """Write composites with their masks: `images/N.png`, `masks/N.png` and `classes.txt`.
+
+    The value of a mask's pixel is the line of its phrase in `classes.txt`, from 0; 255 is background.
+
+    Raises:
+        DataError: more than 255 different phrases.
+    """
+    made = {number: composites.compose(number) for number in numbers}
+    classes = sorted({phrase for composite in made.values() for phrase in composite.phrases})
+    if len(classes) > 255:
+        raise DataError(f"{len(classes)} phrases in {len(made)} composites: expected 255 at most; write fewer")
+    for name in ("images", "masks"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    for number, composite in made.items():
+        labels = np.array([255, *(classes.index(phrase) for phrase in composite.phrases)], np.uint8)
+        composite.image.save(directory / "images" / f"{number:06d}.png")
+        Image.fromarray(labels[composite.label_map]).save(directory / "masks" / f"{number:06d}.png")
+    (directory / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+
+
+__all__ = ["Composite", "Composites", "open_backgrounds", "write_for_evaluation"]

@@ -1,0 +1,124 @@
+"""A trained grounder as a directory in the layout of the Hugging Face hub: config.json and model.safetensors.
+
+    python -m tcl_core.hub CHECKPOINT DIRECTORY
+
+The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`). The frozen encoders are not repeated in it:
+config.json names them, with a hash of their weights.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tcl_core.checkpoint import CheckpointError, fingerprint, read_checkpoint
+from tcl_core.model import TCL
+from tcl_core.recipe import ModelConfig, build_model
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MODEL_TYPE = "tcl-edge"
+FORMAT_VERSION = 1
+
+
+def export_model(checkpoint: Path, directory: Path) -> None:
+    """Write the grounder of a training checkpoint, its averaged weights if there are any.
+
+    Raises:
+        CheckpointError: no such checkpoint.
+    """
+    read = read_checkpoint(checkpoint)
+    averaged = _below(read.tensors, "average.module.")
+    config = read.state["config"]
+    described: dict[str, Any] = {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        # The start is in the weights already.
+        "model": {**config["model"], "start": None},
+        "seed": config["seed"],
+        "encoders_sha256": read.state["encoders_sha256"],
+        "training": {"step": read.state["step"], "miou": read.state["best_iou"], "losses": config["losses"]},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    grounder = {name: value.contiguous() for name, value in (averaged or _below(read.tensors, "grounder.")).items()}
+    save_file(grounder, directory / WEIGHTS, metadata={"format": "pt"})
+    (directory / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def import_model(directory: Path, *, clip: str | None = None) -> TCL:
+    """Build a model from such a directory.
+
+    Args:
+        directory: with config.json and model.safetensors.
+        clip: where the frozen CLIP is on this machine, if not where it was trained.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or the encoders are not those it was trained on.
+    """
+    described = _read_config(directory / CONFIG)
+    try:
+        config = TypeAdapter(ModelConfig).validate_python(described["model"])
+        weights = load_file(directory / WEIGHTS)
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(f"{directory / CONFIG} does not describe a model: {error}") from error
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{directory / WEIGHTS} is missing or damaged: {error}") from error
+    if clip is not None:
+        config = TypeAdapter(ModelConfig).validate_python({**asdict(config), "clip": clip})
+    model = build_model(config, described["seed"])
+    if fingerprint([model.image_encoder, model.text_encoder]) != described["encoders_sha256"]:
+        raise CheckpointError(f"{directory} was trained on other encoders than {config.clip or config.encoder} has")
+    try:
+        model.grounder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{directory / WEIGHTS} does not fit its {CONFIG}: {error}") from error
+    return model
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is missing or no JSON: {error}") from error
+    if not isinstance(described, dict) or described.get("model_type") != MODEL_TYPE:
+        raise CheckpointError(f"{path}: expected model_type {MODEL_TYPE}; this directory holds another kind of model")
+    if described.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} is of format {described.get('format_version')}, this version reads {FORMAT_VERSION}"
+        )
+    return described
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    console = Console(stderr=True)
+    if len(arguments) != 2 or arguments[0].startswith("-"):
+        console.print(__doc__, markup=False)
+        return 2
+    try:
+        export_model(Path(arguments[0]), Path(arguments[1]))
+    except CheckpointError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+
+
+__all__ = ["export_model", "import_model"]

@@ -1,0 +1,207 @@
+"""The settings of a training run, and the model they describe."""
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import torch
+from pydantic import ConfigDict, Field
+
+from tcl_core.augment import Augmentation
+from tcl_core.config import ConfigError
+from tcl_core.encoder import Preprocess
+from tcl_core.grounder import GatedDecoder, Grounder, grounder_for
+from tcl_core.losses import AreaPrior, LossWeights
+from tcl_core.model import TCL
+from tcl_core.pairs import STRICT, SourceConfig
+from tcl_core.schedule import LearningRate
+
+# TCL trained with these although its CLIP was trained with others.
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained on what.
+
+    Attributes:
+        encoder: "clip" (see `load_clip`), "tiny" (the shipped model), or "toy" (made on the spot for synthetic scenes).
+        clip: file, open_clip name or hf-hub:OWNER/NAME.
+        pretrained: weights for a name.
+        start: official TCL checkpoint to go on from; none begins with an untrained grounder.
+        decoder: give the grounder its decoder.
+        num_stages: of the decoder; each doubles the resolution of the masks.
+        normalisation: "encoder" normalises images as the encoder was trained, "imagenet" as the published TCL was.
+        toy_steps: of the toy's pretraining.
+    """
+
+    encoder: Literal["clip", "tiny", "toy"] = "clip"
+    clip: str = ""
+    pretrained: str | None = None
+    start: str | None = None
+    decoder: bool = True
+    num_stages: int = 2
+    normalisation: Literal["encoder", "imagenet"] = "encoder"
+    toy_steps: int = 400
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read, and how it is shared out.
+
+    Attributes:
+        sources: read one after the other as one data set, shuffled together.
+        image_size: side in pixels.
+        batch_size: images a step, all processes together.
+        part_size: images that run through the model at once. If a process's share of the batch is larger, gradients
+            are accumulated over parts, with all negatives of the batch.
+        augmentation: see `build_augmentation`.
+        num_workers: processes that read ahead, for each training process.
+        most_bad: share of bad samples that is borne.
+        window: samples shuffled among each other, see `Order`.
+    """
+
+    sources: list[SourceConfig] = field(default_factory=list)
+    image_size: int = 224
+    batch_size: int = 1024
+    part_size: int = 64
+    augmentation: Augmentation = "recipe"
+    num_workers: int = 6
+    most_bad: float = 0.01
+    window: int = 100_000
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW.
+
+    Attributes:
+        weight_decay: of matrices and kernels.
+        decay_scalars: also of gates, mask scale and bias, and temperatures, as the published training did.
+        clip_norm: longest gradient, all parameters together.
+        ema: decay of a running mean of the weights, which is then evaluated and exported; 0 keeps none.
+    """
+
+    learning_rate: LearningRate = field(default_factory=LearningRate)
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-6
+    weight_decay: float = 0.05
+    decay_scalars: bool = False
+    clip_norm: float = 5.0
+    ema: float = 0.0
+
+
+@dataclass(frozen=True)
+class FolderValidation:
+    """Pictures with masks: `images/`, `masks/` and `classes.txt`, as `write_for_evaluation` writes them."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["folder"]
+    path: str
+    count: int | None = None
+    words: Literal["all", "present"] = "all"
+    background_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class ScenesValidation:
+    """Synthetic scenes."""
+
+    __pydantic_config__ = STRICT
+    kind: Literal["scenes"]
+    count: int = 64
+    first: int = 900_000
+    words: Literal["all", "present"] = "present"
+    background_threshold: float = 0.5
+
+
+ValidationConfig = Annotated[FolderValidation | ScenesValidation, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run.
+
+    Attributes:
+        output: directory of checkpoints, logs and the exported model.
+        seed: of initial weights, order, augmentation and mask noise.
+        steps: of the whole training.
+        blocks_from_step: from here on the grounder's copied blocks train too; before, decoder and projection alone.
+        chunk: texts whose masks exist at the same time; none for all.
+        recompute: compute activations again for the gradient instead of keeping them.
+        precision: of the model; losses are always computed in float32.
+        device: "auto" takes a GPU if there is one.
+        tensorboard: write scalars and pictures of masks.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    output: str
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    area_prior: AreaPrior = field(default_factory=AreaPrior)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    validation: ValidationConfig | None = None
+    seed: int = 0
+    steps: int = 50_000
+    blocks_from_step: int = 30_000
+    chunk: int | None = None
+    recompute: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_every: int = 50
+    validate_every: int = 5000
+    save_every: int = 1000
+    tensorboard: bool = True
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """Precision for torch.autocast."""
+        return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+
+def build_model(config: ModelConfig, seed: int) -> TCL:
+    """Build what is to be trained, on the CPU, in evaluation mode.
+
+    The encoders stay in evaluation mode while training too: their normalisation statistics are frozen like they are.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+        ValueError: unknown names, or weights that do not fit.
+    """
+    if config.encoder == "toy":
+        from tcl_core.toy import build_toy
+
+        model = build_toy(steps=config.toy_steps, seed=seed)
+    elif config.encoder == "tiny":
+        from tcl_core.tiny import load_tiny
+
+        model = load_tiny()
+    else:
+        from tcl_core.importers import load_tcl
+
+        if not config.clip:
+            raise ConfigError("model.clip is empty: expected a file with CLIP's weights, or a name such as ViT-B-16")
+        model = load_tcl(config.clip, config.start, pretrained=config.pretrained)
+    grounder = model.grounder if config.start else _untrained_grounder(config, model, seed)
+    preprocess = model.preprocess
+    if config.normalisation == "imagenet":
+        mean, std = IMAGENET_STATISTICS
+        preprocess = Preprocess(mean, std, preprocess.size, preprocess.multiple_of)
+    return TCL(model.image_encoder, model.text_encoder, grounder, preprocess).eval()
+
+
+def _untrained_grounder(config: ModelConfig, model: TCL, seed: int) -> Grounder:
+    encoder = model.image_encoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        made = grounder_for(encoder, 0)
+        decoder = GatedDecoder(encoder.dim, config.num_stages) if config.decoder else None
+    projection = made.projection
+    if config.encoder == "tiny":
+        projection = deepcopy(encoder.projection)  # type: ignore[assignment]
+    # The shipped model's scale and bias are calibrated; the others' are the paper's initial ones.
+    return Grounder(made.blocks, decoder, projection, model.grounder.similarity_to_mask)
+
+
+__all__ = ["DataConfig", "ModelConfig", "OptimizerConfig", "TrainConfig", "build_model"]

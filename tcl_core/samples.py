@@ -1,0 +1,171 @@
+"""An image with its caption, what can be wrong with one, and how it is decoded."""
+
+import io
+import json
+import struct
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tcl_core.config import ConfigError
+
+FEWEST_JUDGED = 200  # samples, before a share of bad ones is taken seriously
+
+
+class DataError(ConfigError):
+    """The data cannot be trained on: not there, or too much of it is bad."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that was passed over: what kind of thing, and where."""
+
+    kind: str
+    where: str
+
+
+class BadSampleError(Exception):
+    """One sample that cannot be used; training passes it over and counts it."""
+
+    def __init__(self, kind: str, where: str) -> None:
+        super().__init__(f"{kind}: {where}")
+        self.problem = Problem(kind, where)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way between processes."""
+        return type(self), (self.problem.kind, self.problem.where)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A decoded image with its caption.
+
+    Attributes:
+        image: PIL, RGB unless RGBA was asked for.
+        caption: not empty, no blanks around it.
+        where: file and member, for messages.
+    """
+
+    image: Image.Image
+    caption: str
+    where: str
+
+
+class Source(Protocol):
+    """Samples by number.
+
+    Attributes:
+        problems: what was passed over when the source was opened.
+        groups: int32 (M,), samples of the same number lie together on disk and are cheap to read together.
+    """
+
+    problems: list[Problem]
+    groups: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        ...
+
+    def read(self, number: int, mode: str = "RGB") -> Sample:
+        """Read and decode a sample in RGB or RGBA.
+
+        Raises:
+            BadSampleError: it cannot be used.
+        """
+        ...
+
+
+def decode_image(content: bytes, where: str, mode: str = "RGB") -> Image.Image:
+    """Decode an image file.
+
+    Raises:
+        BadSampleError: it is empty, no image, cut short or absurdly large.
+    """
+    if not content:
+        raise BadSampleError("image empty", where)
+    try:
+        with warnings.catch_warnings():
+            # A bomb is an error; other remarks of the decoder (odd EXIF, odd palettes) concern no pixel.
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content)).convert(mode)
+    except (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, TypeError) as error:
+        raise BadSampleError("image damaged", f"{where}: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadSampleError("image too large", f"{where}: {error}") from error
+    return image
+
+
+def read_caption(content: bytes, where: str, is_json: bool = False) -> str:
+    """Read a caption: UTF-8, or the `caption` of an img2dataset JSON.
+
+    Raises:
+        BadSampleError: there is none, or it is no text.
+    """
+    try:
+        text = content.decode("utf-8")
+        value = json.loads(text).get("caption") if is_json else text
+    except (UnicodeDecodeError, ValueError, AttributeError) as error:
+        raise BadSampleError("caption not text", f"{where}: {error}") from error
+    return check_caption(value, where)
+
+
+def check_caption(value: object, where: str) -> str:
+    """Return a caption without the blanks around it.
+
+    Raises:
+        BadSampleError: it is empty.
+    """
+    caption = value.strip() if isinstance(value, str) else ""
+    if not caption:
+        raise BadSampleError("caption empty", where)
+    return caption
+
+
+@dataclass
+class DataReport:
+    """What was passed over while training.
+
+    Attributes:
+        most_bad: share of bad samples that is borne, in [0, 1].
+        num_read: samples asked for.
+        counts: bad samples by kind.
+        first: where each kind was met first.
+    """
+
+    most_bad: float
+    num_read: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, num_read: int, problems: Iterable[Problem]) -> None:
+        """Count a batch.
+
+        Raises:
+            DataError: more samples are bad than is borne.
+        """
+        self.num_read += num_read
+        for problem in problems:
+            self.counts[problem.kind] += 1
+            self.first.setdefault(problem.kind, problem.where)
+        if self.num_read >= FEWEST_JUDGED and self.num_bad > self.most_bad * self.num_read:
+            raise DataError(
+                f"{self}. That is more than {self.most_bad:.1%} (data.most_bad): mend the data, or raise the limit if "
+                "this is as it should be."
+            )
+
+    @property
+    def num_bad(self) -> int:
+        """Bad samples of all kinds."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        """Sum up."""
+        kinds = "; ".join(f"{count} x {kind} (first: {self.first[kind]})" for kind, count in self.counts.most_common())
+        return f"{self.num_bad} of {self.num_read} samples were passed over" + (f": {kinds}" if kinds else "")
