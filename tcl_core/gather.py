@@ -65,7 +65,7 @@ class _AllRows(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         ctx.num_rows = len(rows)
         stacked = rows.new_empty(dist.get_world_size() * len(rows), *rows.shape[1:])
-        dist.all_gather_into_tensor(stacked, rows.contiguous())
+        dist.all_gather(list(torch.split(stacked, len(rows))), rows.contiguous())  # into views of `stacked`
         return stacked
 
     @staticmethod

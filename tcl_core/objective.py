@@ -203,7 +203,7 @@ def backward(
         scale: applied to the loss before it is differentiated (`GradScaler.scale`).
 
     Returns:
-        The unweighted terms, detached.
+        The unweighted terms, averaged over the processes, detached.
     """
     firsts = [objective.gather.rank * sum(map(len, parts))]
     for part in parts[:-1]:
@@ -224,7 +224,7 @@ def backward(
         gradients = {name: tensor.grad for name, tensor in whole.tensors().items()}
         _carry_on(summarize, run, [len(part) for part in parts], gradients)
     objective.gather.average_gradients(list(objective.temperatures.parameters()))
-    return Losses(**{name: term.detach() for name, term in losses.terms().items()})
+    return Losses(**{name: objective.gather.mean(term.detach()) for name, term in losses.terms().items()})
 
 
 def _differentiate(objective: Objective, summary: Summary, scale: Callable[[Tensor], Tensor] | None) -> Losses:

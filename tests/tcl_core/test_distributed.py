@@ -1,0 +1,51 @@
+"""Several real processes against one on the concatenated batch. Oracle: the single process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+WORKER = Path(__file__).parent / "distributed_steps.py"
+ROOT = Path(__file__).parents[2]
+
+
+def run_steps(output: Path, num_processes: int, part_size: int) -> dict[str, Tensor]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
+    command = [sys.executable, *(launcher if num_processes > 1 else []), str(WORKER), str(output), str(part_size)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return load_file(output)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return run_steps(tmp_path_factory.mktemp("alone") / "steps.safetensors", 1, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_processes", "part_size"), [(2, 4), (4, 2), (2, 2)])
+def test_processes_give_the_gradients_of_one(
+    num_processes: int, part_size: int, alone: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """Losses to 1e-5, gradients to 1e-4 of their largest, before and after the blocks begin to train.
+
+    The last case also accumulates gradients, two parts in each process.
+    """
+    together = run_steps(tmp_path / "steps.safetensors", num_processes, part_size)
+    assert together.keys() == alone.keys()
+    assert "1/grounder.blocks.module.norm.weight" in alone
+    assert "0/grounder.blocks.module.norm.weight" not in alone
+    for step in "01":
+        gradients = {name: value for name, value in alone.items() if name.startswith(step)}
+        largest = max(float(value.abs().max()) for name, value in gradients.items() if "/loss/" not in name)
+        for name, value in gradients.items():
+            is_loss = "/loss/" in name
+            torch.testing.assert_close(
+                together[name], value, rtol=1e-5 if is_loss else 0, atol=1e-7 if is_loss else 1e-4 * largest
+            )
