@@ -6,12 +6,13 @@ that training can begin anywhere without reading what comes before.
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from tcl_core.samples import BadSampleError, DataError, Problem, Sample, decode_
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 CAPTION_SUFFIXES = ("txt", "text", "json")  # img2dataset's JSON repeats the caption
 BLOCK = 512  # bytes, of tar
+MOST_OPEN = 64  # files, in each process
 ENTRY = np.dtype([("image", "<i8"), ("image_size", "<i8"), ("caption", "<i8"), ("caption_size", "<i8"), ("json", "?")])
 BRACES = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -140,6 +142,31 @@ class ShardIndex:
         return entries, problems
 
 
+class OpenFiles:
+    """Files kept open between reads, the longest open one closed when there are too many."""
+
+    def __init__(self) -> None:
+        self._files: dict[Path, BinaryIO] = {}
+
+    def __reduce__(self) -> tuple[type["OpenFiles"], tuple[()]]:
+        """Leave the files behind: another process opens its own."""
+        return OpenFiles, ()
+
+    def __del__(self) -> None:
+        """Close them."""
+        for file in self._files.values():
+            file.close()
+
+    def read(self, path: Path, offset: int, size: int) -> bytes:
+        """Read a stretch of a file; shorter at its end."""
+        if path not in self._files:
+            if len(self._files) >= MOST_OPEN:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[path] = path.open("rb")
+        # A position of its own: processes that were forked share that of the file.
+        return os.pread(self._files[path].fileno(), size, offset)
+
+
 @dataclass(eq=False)
 class ShardPairs:
     """Pairs in tar shards; a source of samples.
@@ -154,7 +181,7 @@ class ShardPairs:
     problems: list[Problem]
     groups: npt.NDArray[np.int32]
     _entries: npt.NDArray[np.void]
-    _open: dict[int, Any] = field(default_factory=dict)
+    _open: OpenFiles = field(default_factory=OpenFiles)
 
     @classmethod
     def of(cls, patterns: str | Sequence[str], index: ShardIndex | None = None) -> "ShardPairs":
@@ -177,10 +204,6 @@ class ShardPairs:
         """Count the samples."""
         return len(self._entries)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave open files behind; another process opens its own."""
-        return {**self.__dict__, "_open": {}}
-
     def read(self, number: int, mode: str = "RGB") -> Sample:
         """Read and decode one sample.
 
@@ -200,13 +223,7 @@ class ShardPairs:
 
     def _bytes(self, shard: int, offset: int, size: int, where: str) -> bytes:
         try:
-            if shard not in self._open:
-                if len(self._open) >= 64:  # files open at once, in each process
-                    self._open.pop(next(iter(self._open))).close()
-                self._open[shard] = self.paths[shard].open("rb")
-            file = self._open[shard]
-            file.seek(int(offset))
-            content: bytes = file.read(int(size))
+            content = self._open.read(self.paths[shard], int(offset), int(size))
         except OSError as error:
             raise BadSampleError("shard unreadable", f"{where}: {error}") from error
         if len(content) < size:

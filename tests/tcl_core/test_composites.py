@@ -1,0 +1,122 @@
+"""Copy-paste composites. Oracles: colours that give away which object lies where; counts by hand."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tcl_core.composites import Composites, open_backgrounds, write_for_evaluation
+from tcl_core.pairs import folder_pairs
+from tcl_core.recipe import FolderValidation
+from tcl_core.samples import DataError
+from tcl_core.shards import ShardPairs
+from tcl_core.validation import build_validator
+
+COLOURS = {"red thing": (255, 0, 0), "green thing": (0, 255, 0), "blue thing": (0, 0, 255)}
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> tuple[ShardPairs, object]:
+    """Three opaque cut-outs with a see-through rim, and one grey background."""
+    with tarfile.open(tmp_path / "cutouts.tar", "w") as archive:
+        for caption, colour in COLOURS.items():
+            image = Image.new("RGBA", (40, 60), (0, 0, 0, 0))
+            image.paste((*colour, 255), (5, 5, 35, 55))
+            buffer = io.BytesIO()
+            image.save(buffer, "PNG")
+            name = caption.replace(" ", "_")
+            for suffix, content in (("png", buffer.getvalue()), ("txt", caption.encode())):
+                info = tarfile.TarInfo(f"{name}.{suffix}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    (tmp_path / "backgrounds").mkdir()
+    Image.new("RGB", (200, 120), (128, 128, 128)).save(tmp_path / "backgrounds" / "grey.png")
+    (tmp_path / "backgrounds" / "captions.tsv").write_text("grey.png\ta grey wall\n")
+    return ShardPairs.of(str(tmp_path / "cutouts.tar")), open_backgrounds(tmp_path / "backgrounds")
+
+
+def composites(parts: tuple[ShardPairs, object], **options: object) -> Composites:
+    return Composites(*parts, **({"count": 40, "size": 96, "name_background": 0.5} | options))
+
+
+def test_masks_are_where_the_objects_are(parts: tuple[ShardPairs, object]) -> None:
+    """The colour of every pixel well inside tells which object it is."""
+    for number in range(40):
+        made = composites(parts).compose(number)
+        rgb = np.asarray(made.image).astype(int)
+        assert rgb.shape == (96, 96, 3)
+        for label, phrase in enumerate(made.phrases, start=1):
+            inside = made.label_map == label
+            assert inside.any()
+            near = np.abs(rgb - COLOURS[phrase]).max(axis=-1) < 40
+            assert near[inside].mean() > 0.65
+            assert inside[near].mean() > 0.95
+        assert made.label_map.max() == len(made.phrases)
+
+
+def test_captions_name_every_object_once_and_the_background_sometimes(parts: tuple[ShardPairs, object]) -> None:
+    captions = []
+    for number in range(40):
+        made = composites(parts).compose(number)
+        assert len(set(made.phrases)) == len(made.phrases) >= 1
+        assert all(made.caption.count(phrase) == 1 for phrase in made.phrases)
+        captions.append(made.caption)
+    named = sum("a grey wall" in caption for caption in captions)
+    assert 10 <= named <= 30
+    assert any(" and " in caption and "," in caption for caption in captions)
+
+
+def test_a_number_is_always_the_same_picture(parts: tuple[ShardPairs, object]) -> None:
+    one, other = composites(parts).compose(7), composites(parts).compose(7)
+    assert one.caption == other.caption
+    assert one.image.tobytes() == other.image.tobytes()
+    assert composites(parts, seed=1).compose(7).image.tobytes() != one.image.tobytes()
+
+
+def test_no_object_is_hidden_by_more_than_half(parts: tuple[ShardPairs, object]) -> None:
+    """By area: an object is at least half of 0.25 x 96 pixels long, and that wide by its shape."""
+    smallest = 0.5 * (0.25 * 96 * 50 / 60) * (0.25 * 96 * 30 / 60) * 0.8
+    for number in range(40):
+        made = composites(parts).compose(number)
+        areas = np.bincount(made.label_map.ravel(), minlength=len(made.phrases) + 1)[1:]
+        assert (areas >= smallest).all()
+
+
+def test_training_sees_no_mask(parts: tuple[ShardPairs, object]) -> None:
+    sample = composites(parts).read(3)
+    assert set(vars(sample)) == {"image", "caption", "where"}
+    assert sample.caption == composites(parts).compose(3).caption
+
+
+def test_what_is_written_for_evaluation_is_read_by_validation(parts: tuple[ShardPairs, object], tmp_path: Path) -> None:
+    """Identity: labels survive the way through files."""
+    source = composites(parts)
+    write_for_evaluation(source, tmp_path / "eval", range(5))
+    validator = build_validator(FolderValidation("folder", str(tmp_path / "eval")), 96)
+    assert set(validator.classes) <= set(COLOURS)
+    for number, example in enumerate(validator.examples()):
+        made = source.compose(number)
+        for label, phrase in enumerate(made.phrases, start=1):
+            expected = made.label_map == label
+            assert ((example.label_map == validator.classes.index(phrase)) == expected).all()
+        assert ((example.label_map == 255) == (made.label_map == 0)).all()
+
+
+def test_backgrounds_may_have_captions_beside_them(parts: tuple[ShardPairs, object], tmp_path: Path) -> None:
+    (tmp_path / "backgrounds" / "captions.tsv").unlink()
+    (tmp_path / "backgrounds" / "grey.txt").write_text("beside it")
+    assert open_backgrounds(tmp_path / "backgrounds").read(0).caption == "beside it"
+    assert folder_pairs(tmp_path / "backgrounds").read(0).caption == "beside it"
+
+
+def test_impossible_settings_and_listings_are_refused(parts: tuple[ShardPairs, object], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="count 0, most_objects 4.*expected 1 or more"):
+        composites(parts, count=0)
+    (tmp_path / "backgrounds" / "captions.tsv").write_text("grey.png a grey wall\n")
+    with pytest.raises(DataError, match="expected a file name, a tab and a caption"):
+        open_backgrounds(tmp_path / "backgrounds")
+    with pytest.raises(DataError, match="expected one class a line"):
+        build_validator(FolderValidation("folder", str(tmp_path)), 96)
