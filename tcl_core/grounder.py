@@ -96,7 +96,7 @@ def sample_hard_masks(
     logistic_noise = torch.logit(uniform, eps=torch.finfo(uniform.dtype).eps)
     soft = torch.sigmoid((mask_logits + logistic_noise) / temperature)
     hard = (soft > 0.5).to(soft.dtype)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # the brackets keep 0 and 1 exact
 
 
 class Grounder(nn.Module):

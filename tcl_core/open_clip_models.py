@@ -322,7 +322,8 @@ def _timm_readout(tower: Any) -> Readout:
     if trunk.global_pool == "token":
         return ClassTokenReadout(trunk.norm, projection, embed_dim)
     if trunk.global_pool == "avg":
-        return MeanReadout(trunk.norm, nn.Identity(), projection, embed_dim, trunk.num_prefix_tokens)
+        linear = nn.Sequential(trunk.head, tower.head)
+        return MeanReadout(trunk.norm, trunk.fc_norm, linear, embed_dim, trunk.num_prefix_tokens)
     raise ValueError(f"a timm ViT that pools by {trunk.global_pool!r}: expected map, token or avg")
 
 
