@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#if defined(__SSE2__)
+#if defined(__x86_64__)
 #include <emmintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
@@ -63,7 +63,7 @@ template <typename V, typename T>
 
 // The low halves of the lanes. The compilers' own conversion takes vectors apart, lane by lane.
 [[gnu::always_inline]] inline HalfWords low_words(Ints lanes) {
-#if defined(__SSE2__)
+#if defined(__x86_64__)
   const Ints extended = lanes << 16 >> 16;  // so that the instruction, which saturates, need not
   __m128i half[2];
   std::memcpy(half, &extended, sizeof half);
@@ -79,7 +79,7 @@ template <typename V, typename T>
 
 // Sixteen words, each at most 255, as bytes.
 [[gnu::always_inline]] inline Bytes16 low_bytes(Words words) {
-#if defined(__SSE2__)
+#if defined(__x86_64__)
   __m128i half[2];
   std::memcpy(half, &words, sizeof half);
   return load_as<Bytes16>(_mm_packus_epi16(half[0], half[1]));
@@ -95,7 +95,7 @@ template <typename V, typename T>
 // Eight words, each at most 255, as bytes; the lowest byte is the first. Not a vector: GCC moves one of eight
 // bytes with a loop.
 [[gnu::always_inline]] inline std::uint64_t low_bytes(HalfWords words) {
-#if defined(__SSE2__)
+#if defined(__x86_64__)
   const __m128i half = load_as<__m128i>(words);
   return static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_packus_epi16(half, half)));
 #elif defined(__ARM_NEON)

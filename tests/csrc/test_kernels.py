@@ -1,0 +1,40 @@
+"""The kernels without Python: sanitizers, and the CMake package as another project uses it.
+
+Oracle: the scalar reference, inside tests/csrc/kernels_test.cpp. For an emulated ARM processor and more cases, run
+tests/csrc/run.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ and its sanitizers")
+def test_sanitizers_find_nothing_and_all_paths_agree():
+    assert "500 cases, digest" in run(ROOT / "tests/csrc/run", "address")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs CMake")
+def test_another_project_uses_the_installed_package(tmp_path):
+    run("cmake", "-S", ROOT / "csrc", "-B", tmp_path / "kernels")
+    run("cmake", "--build", tmp_path / "kernels", "--parallel", "2")
+    run("cmake", "--install", tmp_path / "kernels", "--prefix", tmp_path / "prefix")
+    run("cmake", "-S", ROOT / "examples/cpp", "-B", tmp_path / "app", f"-DCMAKE_PREFIX_PATH={tmp_path / 'prefix'}")
+    run("cmake", "--build", tmp_path / "app")
+    printed = run(tmp_path / "app/segment", tmp_path / "out.ppm")
+    counts = [int(line.split()[2]) for line in printed.splitlines()]
+    assert sum(counts) == 480 * 640
+    assert min(counts) > 20000
+    assert (tmp_path / "out.ppm").stat().st_size == 480 * 640 * 3 + len("P6\n640 480\n255\n")
