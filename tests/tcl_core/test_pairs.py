@@ -379,9 +379,7 @@ def test_nothing_but_bad_samples_is_an_error() -> None:
 def test_too_many_bad_samples_stop_the_run() -> None:
     report = DataReport(most_bad=0.05)
     report.add(100, [Problem("image empty", "x.tar: 7.jpg")] * 20)  # too few to judge
-    with pytest.raises(
-        DataError, match=r"20 of 200 samples were passed over: 20 x image empty \(first: x.tar: 7.jpg\)"
-    ):
+    with pytest.raises(DataError, match=r"20 of 200 .* passed over: 20 x image empty \(first: x.tar: 7.jpg\)"):
         report.add(100, [])
     lenient = DataReport(most_bad=0.5)
     lenient.add(1000, [Problem("image empty", "x")])
