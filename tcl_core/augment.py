@@ -8,12 +8,18 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.transforms_factory import create_transform
+from timm.data.auto_augment import rand_augment_transform
+from timm.data.random_erasing import RandomErasing
+from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
+from torchvision import transforms  # type: ignore[import-untyped]
 
 from tcl_core.encoder import Preprocess
 
 Augmentation = Literal["recipe", "flip", "none"]
+RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
+# At exactly 10, which two draws in a hundred reach, timm reduces an image to 0 bits, and Pillow refuses.
+STRONGEST = 9.99
 
 
 @contextlib.contextmanager
@@ -66,15 +72,26 @@ def build_augmentation(
         raise ValueError(f"image_size {size}: this encoder takes multiples of {preprocess.multiple_of}")
     if augmentation != "recipe":
         return _Resize(preprocess, size, mirror=augmentation == "flip")
-    transform: Callable[[Image.Image], Tensor] = create_transform(
-        size,
-        is_training=True,
-        auto_augment="rand-m9-mstd0.5-inc1",
-        interpolation="bilinear",
-        re_prob=0.25,
-        re_mode="pixel",
-        mean=preprocess.mean,
-        std=preprocess.std,
+    return _recipe(preprocess, size)
+
+
+def _recipe(preprocess: Preprocess, size: int) -> Callable[[Image.Image], Tensor]:
+    """What timm's `create_transform(size, is_training=True, auto_augment=RAND_AUGMENT, ...)` puts together."""
+    strengths = {
+        "translate_const": int(size * 0.45),
+        "img_mean": tuple(min(255, round(255 * value)) for value in preprocess.mean),
+        "interpolation": Image.Resampling.BILINEAR,
+        "magnitude_max": STRONGEST,
+    }
+    transform: Callable[[Image.Image], Tensor] = transforms.Compose(
+        [
+            RandomResizedCropAndInterpolation(size, interpolation="bilinear"),  # type: ignore[no-untyped-call]
+            transforms.RandomHorizontalFlip(),
+            rand_augment_transform(RAND_AUGMENT, strengths),
+            transforms.ToTensor(),
+            transforms.Normalize(preprocess.mean, preprocess.std),
+            RandomErasing(0.25, mode="pixel", device="cpu"),  # type: ignore[no-untyped-call]
+        ]
     )
     return transform
 
