@@ -1,0 +1,74 @@
+"""Nouns of WordNet 3.0: the names of a synset and what it is a kind of."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HYPERNYM_POINTERS = ("@", "@i")
+# Lexicographer files of things that can be seen: animal, artifact, body, food, location, object, person,
+# phenomenon, plant, substance (lexnames(5WN)).
+VISIBLE_FILES = frozenset({"05", "06", "08", "13", "15", "17", "18", "19", "20", "27"})
+PLAIN_NAME = re.compile(r"[a-z][a-z' -]*")
+
+
+@dataclass(frozen=True)
+class Synset:
+    """One meaning of a noun.
+
+    Attributes:
+        offset: position in `data.noun`, eight digits; an ImageNet class "n02084071" is the noun at "02084071".
+        names: lemmas, most common first, spaces for underscores, upper case kept.
+        hypernyms: offsets of what this is a kind of.
+        visible: a thing, a place or a substance, rather than an act, a feeling, a number.
+    """
+
+    offset: str
+    names: tuple[str, ...]
+    hypernyms: tuple[str, ...]
+    visible: bool
+
+
+def _parse(line: str) -> Synset:
+    words = line.partition(" | ")[0].split()
+    num_names = int(words[3], 16)
+    names = tuple(name.replace("_", " ") for name in words[4 : 4 + 2 * num_names : 2])
+    pointers = words[5 + 2 * num_names :]
+    hypernyms = tuple(
+        target for symbol, target in zip(pointers[0::4], pointers[1::4], strict=False) if symbol in HYPERNYM_POINTERS
+    )
+    return Synset(words[0], names, hypernyms, words[1] in VISIBLE_FILES)
+
+
+class WordNet:
+    """The noun part of a WordNet 3.0 directory (Debian: `wordnet-base`, /usr/share/wordnet).
+
+    Raises:
+        FileNotFoundError: there is no `data.noun` in the directory.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        path = Path(directory) / "data.noun"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no WordNet at {directory}: expected the file data.noun there. "
+                "Install it (apt-get install wordnet-base) or name its directory with wordnet=DIRECTORY."
+            )
+        lines = path.read_text(encoding="utf-8").splitlines()
+        # The licence at the head of the file is indented.
+        synsets = (_parse(line) for line in lines if not line.startswith(" "))
+        self.synsets = {synset.offset: synset for synset in synsets}
+
+    def visible_names(self, most_words: int = 3) -> list[str]:
+        """List names of things that can be seen, sorted: lower case, Latin letters, no names of persons or places."""
+        names = {name for synset in self.synsets.values() if synset.visible for name in synset.names}
+        return sorted(n for n in names if PLAIN_NAME.fullmatch(n) and len(n.split()) <= most_words)
+
+    def ancestors(self, offset: str) -> Iterator[str]:
+        """Walk up from a synset, nearest first: the synset itself, then everything it is a kind of."""
+        frontier, seen = [offset], {offset}
+        while frontier:
+            yield from frontier
+            above = (hypernym for item in frontier for hypernym in self.synsets[item].hypernyms)
+            frontier = [item for item in dict.fromkeys(above) if item not in seen]
+            seen.update(frontier)

@@ -1,0 +1,70 @@
+"""Settings from YAML and `key=value`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tcl_core.config import ConfigError, load_config
+
+
+@dataclass(frozen=True)
+class Inner:
+    steps: int = 10
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    words: dict[str, list[str]] = field(default_factory=dict)
+    inner: Inner = field(default_factory=Inner)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "settings.yaml"
+    file.write_text("name: one\nwords: {sky: [kite]}\ninner: {steps: 3}\n")
+    return file
+
+
+def test_file_then_overrides_then_defaults(path: Path) -> None:
+    """Oracle: the values written above."""
+    expected = Outer(name="two", words={"sky": ["kite"]}, inner=Inner(steps=3, rate=0.25))
+    assert load_config(Outer, path, ["inner.rate=0.25", "name=two"]) == expected
+
+
+@pytest.mark.parametrize("override", ["inner.stps=3", "inner.step=3"])
+def test_unknown_override_names_the_nearest(path: Path, override: str) -> None:
+    """Oracle: the misspelt key is one letter from inner.steps."""
+    with pytest.raises(ConfigError, match=r"nearest is 'inner\.steps'"):
+        load_config(Outer, path, [override])
+
+
+@pytest.mark.parametrize("text", ["nam: x", "name: x\ninner: {raet: 1}", "name: x\ninner: {rate: {deep: 1}}"])
+def test_unknown_or_misplaced_key_in_the_file(tmp_path: Path, text: str) -> None:
+    """Oracle: every such file must be refused."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(Outer, file)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("inner.steps=many", "inner.steps: .*integer"), ("inner.steps", "key=value"), ("name=[", "not YAML")],
+)
+def test_bad_override(path: Path, override: str, message: str) -> None:
+    """Oracle: the message says what is wrong."""
+    with pytest.raises(ConfigError, match=message):
+        load_config(Outer, path, [override])
+
+
+@pytest.mark.parametrize(("text", "message"), [("- a\n", "key: value"), ("a: [", "not YAML"), (None, "no such file")])
+def test_unreadable_file(tmp_path: Path, text: str | None, message: str) -> None:
+    """Oracle: the message says what is wrong."""
+    file = tmp_path / "bad.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(Outer, file)

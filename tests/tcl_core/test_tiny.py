@@ -1,0 +1,174 @@
+"""The packaged model: towers, files, export."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from tcl_core.model import TCL
+from tcl_core.tiny import (
+    DEFAULT_PATH,
+    UNKNOWN_ID,
+    ModelFileError,
+    TinyImageEncoder,
+    load_tiny,
+    read_tiny_config,
+    save_tiny,
+)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> TCL:
+    return load_tiny()
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    for suffix in (".safetensors", ".json", ".tokenizer.json"):
+        shutil.copy(DEFAULT_PATH.with_suffix(suffix), tmp_path)
+    return tmp_path / DEFAULT_PATH.name
+
+
+@pytest.mark.parametrize("output_stride", [32, 16])
+@pytest.mark.parametrize("size", [(224, 224), (256, 320)])
+def test_image_tower_equals_timm(size: tuple[int, int], output_stride: int) -> None:
+    """Oracle: timm's own model with its dynamic "same" padding, random weights, exact up to rounding."""
+    torch.manual_seed(0)
+    ours = TinyImageEncoder(output_stride=output_stride).eval()
+    theirs = timm.create_model("tf_efficientnet_lite0", num_classes=0, output_stride=output_stride).eval()
+    theirs.load_state_dict(ours.trunk.state_dict())
+    images = torch.randn(2, 3, *size)
+    with torch.inference_mode():
+        features = ours.features(images)
+        torch.testing.assert_close(features, theirs.forward_features(images), rtol=1e-4, atol=1e-5)
+    assert features.shape == (2, ours.dim, size[0] // output_stride, size[1] // output_stride)
+    assert ours.stride == output_stride
+
+
+def test_embedding_is_the_mean_of_the_dense_map(tiny: TCL) -> None:
+    """Oracle: pooling and projection are linear, so they commute; rounding only."""
+    images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        mean = tiny.dense_embeddings(images).mean(dim=(2, 3))
+        torch.testing.assert_close(tiny.image_encoder.embed(images), mean, rtol=1e-4, atol=1e-4)
+
+
+def test_sides_must_be_multiples_of_32(tiny: TCL) -> None:
+    """Oracle: the static padding is right for multiples of 32 only."""
+    with pytest.raises(ValueError, match="multiples of 32"):
+        tiny.image_encoder.features(torch.zeros(1, 3, 100, 96))
+
+
+def test_padding_does_not_change_a_row(tiny: TCL) -> None:
+    """Oracle: the row on its own; masked positions weigh exactly 0, so only the order of sums differs."""
+    alone = tiny.encode_text(tiny.text_encoder.tokenize(["cat"]))
+    together = tiny.encode_text(tiny.text_encoder.tokenize(["cat", "a very old wooden rocking chair"]))
+    torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["חתול", "قط", "🐈", "", "  "])
+def test_unreadable_words_are_refused(tiny: TCL, text: str) -> None:
+    """Oracle: the vocabulary has Latin letters only."""
+    with pytest.raises(ValueError, match="English"):
+        tiny.text_encoder.tokenize(["dog", text])
+
+
+def test_tokenizer_file_marks_other_scripts_unknown(tiny: TCL) -> None:
+    """Oracle: the documented ids; the runtime refuses words by them."""
+    tokenizer = tiny.text_encoder.tokenizer
+    assert tokenizer.token_to_id("[PAD]") == 0
+    assert tokenizer.encode("חתול").ids == [UNKNOWN_ID]
+    assert tokenizer.encode("Café").ids == tokenizer.encode("cafe").ids
+    long = tokenizer.encode("word " * 50).ids
+    assert len(long) == read_tiny_config().context_length
+
+
+def test_words_that_mean_the_same_are_near(tiny: TCL) -> None:
+    """Oracle: common sense; a word is nearer to its synonym than to any of the others."""
+    pairs = [("sofa", "couch"), ("car", "automobile"), ("street", "road"), ("lawn", "grass"), ("people", "person")]
+    with torch.inference_mode():
+        rows = [tiny.encode_text(tiny.text_encoder.tokenize(list(side))) for side in zip(*pairs, strict=True)]
+    left, right = (torch.nn.functional.normalize(row, dim=1) for row in rows)
+    assert (left @ right.T).argmax(dim=1).tolist() == list(range(len(pairs)))
+
+
+def test_save_and_load_round_trip(tiny: TCL, tmp_path: Path) -> None:
+    """Oracle: the model that was saved; half precision was lost before, so nothing more is."""
+    save_tiny(tiny, read_tiny_config(), tmp_path / "again.safetensors")
+    again = load_tiny(tmp_path / "again.safetensors").state_dict()
+    for name, tensor in tiny.state_dict().items():
+        assert torch.equal(tensor, again[name]), name
+
+
+def test_size_of_the_package() -> None:
+    """Oracle: the promise of at most 13 MB."""
+    assert sum(path.stat().st_size for path in DEFAULT_PATH.parent.iterdir()) <= 13_000_000
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _web_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><html>404</html>")
+
+
+def _edit(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def damage(path: Path) -> None:
+        weights = load_file(path)
+        change(weights)
+        save_file(weights, path)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, "no model at"),
+        (_truncate, "damaged or cut short"),
+        (_web_page, "web page"),
+        (_edit(lambda w: w["image_encoder.projection.bias"].fill_(float("nan"))), "not finite"),
+        (_edit(lambda w: w.update({"text_encoder.positions": torch.zeros(3, 3)})), "has shape"),
+        (_edit(lambda w: w.pop("text_encoder.positions")), "missing tensors"),
+        (lambda p: p.with_suffix(".json").unlink(), "is missing"),
+        (lambda p: p.with_suffix(".json").write_text("{}"), "does not describe"),
+        (lambda p: p.with_suffix(".tokenizer.json").write_text("{}"), "not a tokenizer"),
+    ],
+)
+def test_damaged_files_are_named(copy: Path, damage: Callable[[Path], object], message: str) -> None:
+    """Oracle: the message says which damage was done."""
+    damage(copy)
+    with pytest.raises(ModelFileError, match=message):
+        load_tiny(copy)
+
+
+# The exporter itself, inside torch, still calls what its own newer version deprecates.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_text_tower_exports_with_any_number_and_length(tiny: TCL, tmp_path: Path) -> None:
+    """Oracle: PyTorch on other shapes than the traced ones; the table must stay in int8."""
+    count, length = torch.export.Dim("count", min=1, max=4096), torch.export.Dim("length", min=1, max=16)
+    file = tmp_path / "text.onnx"
+    torch.onnx.export(
+        tiny.text_encoder,
+        (tiny.text_encoder.tokenize(["red car", "road"]),),
+        str(file),
+        dynamo=True,
+        opset_version=20,
+        dynamic_shapes=({0: count, 1: length},),
+        external_data=False,
+        verbose=False,
+    )
+    assert file.stat().st_size < 6_500_000
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for words in (["cat"], ["a photo of a very small wooden boat", "sky", "asphalt"]):
+        tokens = tiny.text_encoder.tokenize(words)
+        (exported,) = session.run(None, {session.get_inputs()[0].name: tokens.numpy()})
+        with torch.inference_mode():
+            np.testing.assert_allclose(exported, tiny.encode_text(tokens).numpy(), rtol=1e-3, atol=1e-4)
