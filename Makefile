@@ -14,7 +14,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check $(if $(CONSTRA
 .PHONY: demo test check format tiny clean
 
 demo: $(DEMO)/installed
-	$(DEMO)/bin/python -m runtime test://cars out/demo.mp4 out/demo.png --classes "car, asphalt"
+	$(DEMO)/bin/python -m runtime test://cars out/demo.mp4 out/demo.png --classes "car, road|ground|asphalt"
 
 test: $(DEV)/installed
 	$(DEV)/bin/python -m pytest

@@ -190,12 +190,13 @@ def _report(latency: Latency, source: Source, sinks: Sequence[str]) -> None:
         table.add_row(stage, *(f"{value:.1f}" for value in values), end_section=stage == STAGES[-2])
     dropped = f", {source.dropped} frames dropped" if source.live else ""
     warm_up = len(latency.frames) - len(latency.measured)
-    table.caption = (
-        f"{latency.fps:.1f} fps{dropped}; the first {warm_up} frames are left out. "
-        "post: upsampling, argmax and blending in one pass; overlay: the legend; write: encoding"
+    out = Console(highlight=False)
+    out.print(table)
+    out.print(f"[bold]{latency.fps:.1f} fps[/bold]{dropped}; the first {warm_up} frames are left out", soft_wrap=True)
+    out.print(
+        "[dim]post: upsampling, argmax and blending in one pass; overlay: the legend; write: encoding[/dim]",
+        soft_wrap=True,
     )
-    table.caption_justify = "left"
-    Console().print(table)
     if sinks:
         console.print(f"wrote {', '.join(name for name in sinks if name != 'display')}", soft_wrap=True)
     if source.problems:

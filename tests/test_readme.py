@@ -15,7 +15,7 @@ def test_the_python_example_runs() -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 120
-    assert all("'asphalt'" in line and "'car'" in line for line in lines)
+    assert all("'road'" in line and "'car'" in line for line in lines)
 
 
 def test_every_file_that_it_names_exists() -> None:
