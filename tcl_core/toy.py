@@ -14,9 +14,9 @@ from tcl_core.losses import INITIAL_LOG_SCALE, cosines, info_nce
 from tcl_core.model import TCL
 from tcl_core.scenes import PHRASES, draw_scene
 
-DIM = 48
+DIM = 32
 EMBED_DIM = 32
-IMAGE_SIZE = 64
+IMAGE_SIZE = 48
 STRIDE = 8
 WORDS = tuple(dict.fromkeys(word for phrase in PHRASES for word in phrase.split()))
 PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), IMAGE_SIZE, multiple_of=STRIDE)

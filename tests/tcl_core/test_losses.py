@@ -303,3 +303,30 @@ def assert_same(
         largest = max(float(value.abs().max()) for value in one.values())
         for name, value in one.items():
             torch.testing.assert_close(value, other[name], atol=1e-5 * largest, rtol=1e-4)
+
+
+def kept_for_the_gradient(model: TCL, images: Tensor, num_texts: int, chunk: int | None) -> int:
+    """Bytes of the tensors that autograd keeps between forward and backward."""
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    texts = torch.randn(num_texts, 32, generator=torch.Generator().manual_seed(0))
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        summary = Summarizer(model, LossWeights(), chunk=chunk)(images, texts, 0, GumbelMasks(0, 0))
+    assert summary.areas is not None
+    return sum(kept.values())
+
+
+def test_memory_of_chunks_does_not_grow_with_the_maps(golden: dict[str, Tensor], model: TCL) -> None:
+    """Measured: 384 more texts are 384 more maps an image without chunks, and less than one map with them."""
+    images = golden["train_image"]
+    one_map = len(images) * 16 * 16 * 4  # bytes, of one text for all images
+    grown = {
+        chunk: kept_for_the_gradient(model, images, 512, chunk) - kept_for_the_gradient(model, images, 128, chunk)
+        for chunk in (None, 16)
+    }
+    assert grown[None] > 384 * one_map
+    assert grown[16] < 384 * one_map / 4

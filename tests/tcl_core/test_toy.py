@@ -83,17 +83,16 @@ def test_masks_localise_and_with_tcl_they_localise_better(untrained: TCL) -> Non
     with_tcl = [iou(trained(untrained, seed, LossWeights())) for seed in SEEDS]
     without = [iou(trained(untrained, seed, WITHOUT_TCL)) for seed in SEEDS]
     print(f"untrained {before:.3f}, with TCL {with_tcl}, without {without}")  # noqa: T201
-    assert min(with_tcl) > before + 0.2
+    assert min(with_tcl) > before + 0.1
     assert min(with_tcl) > max(without) + 0.15
-    assert mean(with_tcl) > mean(without) + 0.2
+    assert mean(with_tcl) > mean(without) + 0.25
 
 
 def test_without_the_area_loss_masks_grow_towards_full(untrained: TCL) -> None:
     """TCL_v alone prefers the whole image, which its encoder knows best; the area prior holds it back."""
     before = own_area(untrained)
-    options = ("optimizer.learning_rate.peak=0.01", "steps=100")
-    held = own_area(trained(untrained, 0, LossWeights(tcl_f=0, tv=0), *options))
-    free = own_area(trained(untrained, 0, LossWeights(tcl_f=0, tv=0, area=0), *options))
+    held = own_area(trained(untrained, 0, LossWeights(tcl_f=0, tv=0)))
+    free = own_area(trained(untrained, 0, LossWeights(tcl_f=0, tv=0, area=0)))
     print(f"untrained {before:.3f}, with the area loss {held:.3f}, without {free:.3f}")  # noqa: T201
     assert held < 0.25  # the prior is 0.15
     assert free > 0.55

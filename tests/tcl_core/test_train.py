@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from safetensors.torch import load_file
 
 from tcl_core.checkpoint import CheckpointError, read_checkpoint
 from tcl_core.config import ConfigError
+from tcl_core.estimate import estimate
+from tcl_core.gather import SingleProcess
 from tcl_core.hub import import_model
 from tcl_core.hub import main as hub_main
 from tcl_core.pairs import open_sources
@@ -24,6 +27,7 @@ from tcl_core.recipe import build_model
 from tcl_core.scenes import Scenes
 from tcl_core.toy import scene_images
 from tcl_core.train import main, read_config, train
+from tcl_core.trainer import Trainer
 from tcl_core.validation import confusion_of, mean_iou
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +195,7 @@ def test_half_precision_trains(precision: str, tmp_path: Path) -> None:
 def test_a_dry_run_estimates_and_writes_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, flags=("--dry-run",)) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "2,000 samples; 0.05 M parameters train" in said
+    assert "2,000 samples; 0.02 M parameters train" in said
     assert "s a step" in said
     assert not list(tmp_path.rglob("*.safetensors"))
 
@@ -337,3 +341,22 @@ def test_the_papers_model_is_built_on_any_clip() -> None:
     dim = model.image_encoder.dim
     assert decoder == 4 * (9 * dim * dim + 3 * dim + 1)
     assert model.preprocess.mean == (0.485, 0.456, 0.406)
+
+
+def test_an_estimate_is_what_is_measured(tmp_path: Path) -> None:
+    """By hand: bytes of parameters; activations grow with the part, and changing nothing is bit for bit nothing."""
+    estimates = []
+    for part in (2, 4):
+        config = read_config(settings(tmp_path, f"data.part_size={part}", "optimizer.ema=0.9"))
+        trainer = Trainer(config, build_model(config.model, 0), SingleProcess(), torch.device("cpu"))
+        before = deepcopy(trainer.checkpoint().tensors)
+        estimates.append(estimate(trainer))
+        after = trainer.checkpoint().tensors
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    num_trained = sum(parameter.numel() for parameter in trainer.parameters.values())
+    assert estimates[0].num_trained == num_trained
+    assert estimates[0].update_bytes == 4 * 4 * num_trained
+    assert estimates[0].image_bytes > 3 * 48 * 48 * 4
+    assert estimates[1].activation_bytes - estimates[0].activation_bytes == 2 * estimates[1].image_bytes
+    assert "GB a process" in str(estimates[0])
