@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tcl_core.align import AlignConfig, align, fit_projection, main, teach
+from tcl_core.align import AlignConfig, align, fit_projection, main, mean_feature, teach
 from tcl_core.config import ConfigError, load_config
 from tcl_core.distil import StudentConfig, agreement
 from tcl_core.tiny import load_tiny, save_tiny
@@ -42,6 +42,18 @@ def test_missing_wordnet_says_what_to_install(tmp_path: Path) -> None:
     """Oracle: the Debian package."""
     with pytest.raises(FileNotFoundError, match="apt-get install wordnet-base"):
         WordNet(tmp_path)
+
+
+def test_mean_feature_is_that_of_a_clipped_normal() -> None:
+    """Oracle: the mean of 200,000 samples, standard error below 0.01."""
+    layer = torch.nn.Module()
+    layer.bn2 = torch.nn.BatchNorm2d(4)
+    layer.bn2.load_state_dict(
+        {"bias": torch.tensor([-3.0, 0.0, 2.0, 7.0]), "weight": torch.tensor([1.0, -2.0, 3.0, 0.5])}, strict=False
+    )
+    noise = torch.randn(200_000, 4, generator=torch.Generator().manual_seed(0))
+    sampled = F.relu6(layer.bn2.bias + layer.bn2.weight.abs() * noise).mean(dim=0)
+    torch.testing.assert_close(mean_feature(layer), sampled.detach(), rtol=0, atol=0.03)
 
 
 def test_projection_keeps_similarities() -> None:
@@ -82,6 +94,7 @@ def test_command_reports_errors_without_a_traceback(tmp_path: Path, capsys: pyte
 @needs_wordnet
 # PyTorch's own loader in sentence-transformers and its dependencies warn about their internals.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.slow
 def test_a_few_steps_end_to_end(tmp_path: Path) -> None:
     """Oracle: the image tower needs no steps, so it equals the shipped one up to half precision."""
     config = load_config(AlignConfig, CONFIG)
