@@ -115,7 +115,7 @@ def load_classifier() -> nn.Module:
 def mean_feature(classifier: nn.Module) -> Tensor:
     """Estimate the mean of the last map, (D,), from BatchNorm alone: E[relu6(N(beta, gamma^2))], in closed form."""
     batch_norm: Any = classifier.bn2
-    mean, deviation = batch_norm.bias.detach(), batch_norm.weight.detach().abs()
+    mean, deviation = batch_norm.bias.detach(), batch_norm.weight.detach().abs().clamp(min=1e-6)
     normal = torch.distributions.Normal(0.0, 1.0)
 
     def mean_above(threshold: float) -> Tensor:  # E[max(x - threshold, 0)]
