@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle, InputSpec
 from runtime.engine import Engine, OnnxRuntimeEngine
 from runtime.errors import EngineError
-from runtime.frame import Preprocessor, as_bgr
+from runtime.frame import BGR, Preprocessor, as_bgr
 from runtime.overlay import palette
+from runtime.pamr import contenders, pamr
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.text_encoder import BundleTextEncoder
 from runtime.upsample import upsample_argmax, upsample_overlay
@@ -22,6 +24,8 @@ from runtime.vocabulary import Vocabulary, parse_classes, parse_phrases
 
 Words = str | Iterable[str]
 Background = Words | Literal["default"] | None
+Refinement = Literal["none", "pamr"]
+REFINEMENTS = get_args(Refinement)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +58,16 @@ def _resized(spec: InputSpec, size: int | None) -> InputSpec:
     return spec.model_copy(update={"size": size})
 
 
+def _refined(
+    masks: npt.NDArray[np.float32], frame: BGR, input_size: tuple[int, int], background: float | None
+) -> npt.NDArray[np.float32]:
+    """Refine masks (K,h,w) at a quarter of the network's input, TCL's own mask resolution; finer masks stay as fine."""
+    height, width = (max(side // 4, grid) for side, grid in zip(input_size, masks.shape[1:], strict=True))
+    if (height, width) != masks.shape[1:]:
+        masks = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
+    return pamr(masks, frame, contenders=contenders(masks, background=background))
+
+
 class Segmenter:
     """Segment frames by words.
 
@@ -70,6 +84,7 @@ class Segmenter:
         provider: `cpu` or `cuda`.
         threads: of one inference; None for one per physical core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
+        refine: "pamr" moves the masks' edges to edges of colour (paper, section 4: PAMR), which takes time; "none".
 
     Raises:
         BundleError, EngineError, VocabularyError: see `runtime.errors`.
@@ -85,7 +100,11 @@ class Segmenter:
         provider: str = "cpu",
         threads: int | None = None,
         size: int | None = None,
+        refine: Refinement = "none",
     ) -> None:
+        if refine not in REFINEMENTS:
+            raise EngineError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
+        self._refine = refine
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
         shipped = Vocabulary.from_bytes(self.bundle.read(manifest.vocabulary), channels=manifest.output.channels)
@@ -141,6 +160,8 @@ class Segmenter:
         masks = self._engine.infer({"image": image, "text": words.vocabulary.embeddings})["masks"][0]
         inferred = perf_counter()
         soft_masks, constant = words.vocabulary.merge(masks), words.vocabulary.constant
+        if self._refine == "pamr":
+            soft_masks = _refined(soft_masks, bgr, (image.shape[2], image.shape[3]), constant)
         blended = None
         if overlay:
             mask, blended = upsample_overlay(

@@ -155,6 +155,20 @@ def test_the_network_size_can_be_chosen(tiny: Bundle, frame: np.ndarray) -> None
         Segmenter(tiny, size=3)
 
 
+def test_refined_masks_follow_the_colours_better(tiny: Bundle, segmenter: Segmenter, frame: np.ndarray) -> None:
+    """Oracle: at the borders of refined masks the frame changes more than at the borders of plain ones."""
+
+    def step_at_borders(mask: np.ndarray) -> float:
+        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(int)
+        borders = mask[:, 4:] != mask[:, :-4]
+        return float(np.abs(grey[:, 4:] - grey[:, :-4])[borders].mean())
+
+    with Segmenter(tiny, classes="car, road|ground|asphalt", refine="pamr") as refined:
+        assert step_at_borders(refined(frame).mask) > 1.2 * step_at_borders(segmenter(frame).mask)
+    with pytest.raises(EngineError, match="refinement 'crf' given, expected one of none, pamr"):
+        Segmenter(tiny, refine="crf")
+
+
 def test_sources_and_arrays_are_predicted(segmenter: Segmenter, frame: np.ndarray) -> None:
     (result,) = segmenter.predict(frame)
     assert np.array_equal(result.mask, segmenter(frame).mask)
