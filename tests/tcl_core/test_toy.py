@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 
 import pytest
 import torch
@@ -74,18 +73,20 @@ def own_area(model: TCL) -> float:
     return float(masks.diagonal(dim1=0, dim2=1).mean())
 
 
-WITHOUT_TCL = LossWeights(tcl_v=0, tcl_f=0, contrastive=0.1)  # ablation H
+# Ablations B and H: plain image-text contrast in place of TCL, without and with the area loss.
+CONTRAST = LossWeights(tcl_v=0, tcl_f=0, area=0, tv=0, contrastive=0.1)
+CONTRAST_AND_AREA = LossWeights(tcl_v=0, tcl_f=0, contrastive=0.1)
 
 
 def test_masks_localise_and_with_tcl_they_localise_better(untrained: TCL) -> None:
-    """mIoU against known masks, three seeds: over the untrained grounder, and over training without TCL."""
+    """mIoU against known masks, three seeds: C over the untrained grounder, over B, and over H (one seed)."""
     before = iou(untrained)
     with_tcl = [iou(trained(untrained, seed, LossWeights())) for seed in SEEDS]
-    without = [iou(trained(untrained, seed, WITHOUT_TCL)) for seed in SEEDS]
+    without = [iou(trained(untrained, seed, CONTRAST)) for seed in SEEDS]
+    without += [iou(trained(untrained, seed, CONTRAST_AND_AREA)) for seed in SEEDS[:1]]
     print(f"untrained {before:.3f}, with TCL {with_tcl}, without {without}")  # noqa: T201
     assert min(with_tcl) > before + 0.1
     assert min(with_tcl) > max(without) + 0.15
-    assert mean(with_tcl) > mean(without) + 0.25
 
 
 def test_without_the_area_loss_masks_grow_towards_full(untrained: TCL) -> None:
