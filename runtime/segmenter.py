@@ -20,12 +20,15 @@ from runtime.pamr import contenders, pamr
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.text_encoder import BundleTextEncoder
 from runtime.upsample import upsample_argmax, upsample_overlay
-from runtime.vocabulary import Vocabulary, parse_classes, parse_phrases
+from runtime.vocabulary import PhraseEncoder, Vocabulary, WordClass, parse_classes, parse_phrases
 
 Words = str | Iterable[str]
 Background = Words | Literal["default"] | None
 Refinement = Literal["none", "pamr"]
 REFINEMENTS = get_args(Refinement)
+
+SAME_MEANING = 0.9
+"""Cosine of two words from which on one is no background to the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +61,15 @@ def _resized(spec: InputSpec, size: int | None) -> InputSpec:
     return spec.model_copy(update={"size": size})
 
 
+def _apart(words: tuple[str, ...], classes: tuple[WordClass, ...], encoder: PhraseEncoder) -> tuple[str, ...]:
+    """Keep those default background words that mean something else than every class: not "road" against "asphalt"."""
+    if not words:
+        return ()
+    phrases = [phrase for word in classes for phrase in word.phrases]
+    cosines = encoder.encode(words) @ encoder.encode(phrases).T
+    return tuple(word for word, cosine in zip(words, cosines.max(axis=1), strict=True) if cosine < SAME_MEANING)
+
+
 def _refined(
     masks: npt.NDArray[np.float32], frame: BGR, input_size: tuple[int, int], background: float | None
 ) -> npt.NDArray[np.float32]:
@@ -77,7 +89,7 @@ class Segmenter:
     Args:
         bundle: a shipped bundle's name, a path, or an opened bundle.
         classes: words to segment, as "cat, sofa|couch" or one a list item; None for the bundle's own.
-        background: "default" for the bundle's background words; other words that count as background; None for no
+        background: "default" for the bundle's words, less those that mean the same as a class; other words that count as background; None for no
             background at all, so that every pixel gets a word.
         threshold: soft mask in [0, 1] below which a pixel is background; None for the bundle's own, which does not
             apply when `background` is None.
@@ -131,8 +143,7 @@ class Segmenter:
         default = self.bundle.manifest.background
         parsed = self._shipped_classes if classes is None else parse_classes(classes)
         if background == "default":
-            taken = {phrase.casefold() for word in parsed for phrase in word.phrases}
-            words = tuple(word for word in default.words if word.casefold() not in taken)
+            words = _apart(default.words, parsed, self._encoder)
         else:
             words = () if background is None else parse_phrases(background)
         if threshold is None and background is not None:

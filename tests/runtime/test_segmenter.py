@@ -90,11 +90,19 @@ def test_refused_words_leave_the_old_ones(segmenter: Segmenter) -> None:
     assert segmenter.names == before
 
 
-def test_a_word_may_be_one_of_the_default_background(tiny: Bundle) -> None:
-    word = tiny.manifest.background.words[0]
-    with Segmenter(tiny, classes=[word]) as segmenter:
-        assert segmenter.names == ("background", word)
-        assert word not in segmenter._words.vocabulary.background
+def test_default_background_words_that_mean_the_same_as_a_class_do_not_compete(tiny: Bundle) -> None:
+    """Oracle: the cosines of the bundle's own text encoder."""
+    default = tiny.manifest.background.words
+    with Segmenter(tiny, classes=[default[0], "asphalt"]) as segmenter:
+        kept = segmenter._words.vocabulary.background
+        rows = segmenter._words.vocabulary.rows
+    assert default[0] not in kept
+    assert "road" in default
+    assert "road" not in kept
+    assert 10 < len(kept) < len(default)
+    assert max(float(rows[word] @ rows[phrase]) for word in kept for phrase in (default[0], "asphalt")) < 0.9
+    with Segmenter(tiny, classes="asphalt", background="road") as segmenter:
+        assert segmenter._words.vocabulary.background == ("road",)
 
 
 def test_a_background_by_threshold_only(tiny: Bundle, frame: np.ndarray) -> None:
