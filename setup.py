@@ -69,7 +69,7 @@ setup(
     ext_modules=[
         Pybind11Extension(
             "runtime._native",
-            ["csrc/src/upsample.cpp", "csrc/src/pamr.cpp", "csrc/bindings.cpp"],
+            sorted(str(source) for source in Path("csrc").rglob("*.cpp")),
             include_dirs=["csrc/include"],
             depends=sorted(str(header) for header in Path("csrc").rglob("*.h")),
             extra_compile_args=[] if sys.platform == "win32" else OPTIMIZE,

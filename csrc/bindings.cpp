@@ -4,12 +4,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "tcl/antialias.h"
 #include "tcl/pamr.h"
 #include "tcl/upsample.h"
 
@@ -130,6 +132,26 @@ Array<float> pamr(const Array<float>& masks, const Array<float>& image,
   return refined;
 }
 
+void resize_normalize(const Bytes& frame, Array<float>& planes, bool bicubic, bool reverse_channels,
+                      const std::array<float, 3>& scale, const std::array<float, 3>& shift, int threads) {
+  require(frame.ndim() == 3 && frame.size() > 0 && frame.shape(2) == 3 && frame.strides(2) == 1 &&
+              frame.strides(1) == 3,
+          "frame: expected (height, width, 3) with contiguous pixels");
+  require(planes.ndim() == 3 && planes.size() > 0 && planes.shape(0) == 3,
+          "planes: expected (3, height, width)");
+  require(threads >= 1, "threads: expected at least 1");
+  const tcl::Frame view{frame.data(), frame.strides(0), frame.shape(0), frame.shape(1)};
+  const tcl::NetworkInput input{planes.shape(1),
+                                planes.shape(2),
+                                bicubic ? tcl::Filter::kBicubic : tcl::Filter::kBilinear,
+                                reverse_channels,
+                                {scale[0], scale[1], scale[2]},
+                                {shift[0], shift[1], shift[2]}};
+  float* to = planes.mutable_data();
+  const py::gil_scoped_release unlocked;
+  tcl::resize_normalize(view, input, threads, to);
+}
+
 template <typename Label>
 void define(py::module_& module) {
   using py::arg;
@@ -150,6 +172,9 @@ PYBIND11_MODULE(_native, module, py::mod_gil_not_used()) {
   module.doc() = "C++ kernels of the runtime.";
   define<std::uint8_t>(module);
   define<std::uint16_t>(module);
+  module.def("resize_normalize", &resize_normalize, py::arg("frame").noconvert(),
+             py::arg("planes").noconvert(), py::kw_only(), py::arg("bicubic"), py::arg("reverse_channels"),
+             py::arg("scale"), py::arg("shift"), py::arg("threads") = 1, "Fill planes; see tcl/antialias.h.");
   module.def("pamr", &pamr, py::arg("masks").noconvert(), py::arg("image").noconvert(), py::kw_only(),
              py::arg("dilations"), py::arg("iterations"), py::arg("threads") = 1,
              "Refine masks; see tcl/pamr.h.");

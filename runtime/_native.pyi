@@ -38,3 +38,13 @@ def pamr(
     iterations: int,
     threads: int = 1,
 ) -> npt.NDArray[np.float32]: ...
+def resize_normalize(
+    frame: npt.NDArray[np.uint8],
+    planes: npt.NDArray[np.float32],
+    *,
+    bicubic: bool,
+    reverse_channels: bool,
+    scale: list[float],
+    shift: list[float],
+    threads: int = 1,
+) -> None: ...
