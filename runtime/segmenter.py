@@ -89,8 +89,8 @@ class Segmenter:
     Args:
         bundle: a shipped bundle's name, a path, or an opened bundle.
         classes: words to segment, as "cat, sofa|couch" or one a list item; None for the bundle's own.
-        background: "default" for the bundle's words, less those that mean the same as a class; other words that count as background; None for no
-            background at all, so that every pixel gets a word.
+        background: "default" for the bundle's words, less those that mean the same as a class; other words that count
+            as background; None for no background at all, so that every pixel gets a word.
         threshold: soft mask in [0, 1] below which a pixel is background; None for the bundle's own, which does not
             apply when `background` is None.
         provider: `cpu` or `cuda`.
