@@ -64,12 +64,11 @@ def resize_normalize(
     if threads < 1:
         raise ValueError(f"threads {threads} given, expected at least 1")
     shape = (1, 3, int(size[0]), int(size[1]))
-    if out is None:
-        planes: npt.NDArray[np.float32] = np.empty(shape, np.float32)
-    elif out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
-        raise ValueError(f"out of shape {out.shape} {out.dtype} given, expected {shape} float32, contiguous, writable")
-    else:
-        planes = out
+    planes: Any = np.empty(shape, np.float32) if out is None else out
+    if planes.shape != shape or planes.dtype != np.float32 or not planes.flags.carray:
+        raise ValueError(
+            f"out of shape {planes.shape} {planes.dtype} given, expected {shape} float32, contiguous, writable"
+        )
     _native.resize_normalize(
         frame if frame.strides[1:] == (3, 1) else np.ascontiguousarray(frame),
         planes[0],
@@ -79,7 +78,8 @@ def resize_normalize(
         shift=[-float(m) / float(s) for m, s in zip(mean, std, strict=True)],
         threads=int(threads),
     )
-    return planes
+    result: npt.NDArray[np.float32] = planes
+    return result
 
 
 def reference_resize_normalize(
@@ -94,7 +94,8 @@ def reference_resize_normalize(
     down, across = (_weights(frame.shape[axis], size[axis], interpolation) for axis in (0, 1))
     values = np.einsum("yY,YXc,xX->cyx", down, frame[..., ::-1] / 255, across, optimize=True)
     planes = (values - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
-    return planes[None].astype(np.float32)
+    result: npt.NDArray[np.float32] = planes[None].astype(np.float32)
+    return result
 
 
 def _weights(length: int, pixels: int, interpolation: Filter) -> npt.NDArray[Any]:
