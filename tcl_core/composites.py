@@ -111,12 +111,14 @@ class Composites:
         picture = _square(background.image, self.size, chance)
         label_map = np.zeros((self.size, self.size), np.uint8)
         phrases: list[str] = []
+        areas: list[int] = []
         for _ in range(int(chance.integers(1, self.most_objects + 1))):
             cutout = self.cutouts.read(int(chance.integers(len(self.cutouts))), "RGBA")
-            if cutout.caption not in phrases and _paste(picture, label_map, cutout.image, len(phrases) + 1, chance):
-                phrases.append(cutout.caption)
+            phrase = cutout.caption.rstrip(". ")  # it becomes a part of a sentence
+            if phrase not in phrases and _paste(picture, label_map, cutout.image, areas, chance):
+                phrases.append(phrase)
         named = [phrases[index] for index in chance.permutation(len(phrases))]
-        caption = _sentence(named, background.caption if chance.random() < self.name_background else None)
+        caption = _sentence(named, background.caption.rstrip(". ") if chance.random() < self.name_background else None)
         return Composite(picture, caption or background.caption, tuple(phrases), label_map)
 
 
@@ -133,10 +135,13 @@ def _paste(
     picture: Image.Image,
     label_map: npt.NDArray[np.uint8],
     cutout: Image.Image,
-    label: int,
+    areas: list[int],
     chance: np.random.Generator,
 ) -> bool:
-    """Paste an object where it hides no earlier one too much; False if there is no such place."""
+    """Paste an object where it hides no earlier one too much; False if there is no such place.
+
+    `areas` holds the pixels of every earlier object when it was pasted, and gets the new one's.
+    """
     size = picture.width
     scale = size * chance.uniform(*SHARES) / max(cutout.size)
     width, height = (max(1, round(side * scale)) for side in cutout.size)
@@ -144,14 +149,17 @@ def _paste(
     if chance.random() < 0.5:
         pasted = pasted.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     opaque = np.asarray(pasted)[..., 3] >= OPAQUE
-    whole = np.bincount(label_map.ravel(), minlength=label)
+    label = len(areas) + 1
+    visible = np.bincount(label_map.ravel(), minlength=label)[1:]
+    needed = LEAST_VISIBLE * np.array(areas)
     for _ in range(ATTEMPTS):
         left, top = int(chance.integers(size - width + 1)), int(chance.integers(size - height + 1))
         window = label_map[top : top + height, left : left + width]
-        hidden = np.bincount(window[opaque], minlength=label)
-        if (hidden[1:] <= (1 - LEAST_VISIBLE) * whole[1:]).all():
+        hidden = np.bincount(window[opaque], minlength=label)[1:]
+        if (visible - hidden >= needed).all():
             picture.paste(pasted, (left, top), pasted)
             window[opaque] = label
+            areas.append(int(opaque.sum()))
             return True
     return False
 

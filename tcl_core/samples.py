@@ -24,10 +24,17 @@ class DataError(ConfigError):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that was passed over: what kind of thing, and where."""
+    """Something that was passed over.
+
+    Attributes:
+        kind: of thing.
+        where: file and member.
+        num_samples: how many samples it is worth; that of a missing shard is the mean of the others.
+    """
 
     kind: str
     where: str
+    num_samples: int = 1
 
 
 class BadSampleError(Exception):

@@ -22,6 +22,7 @@ from tcl_core.samples import BadSampleError, DataError, Problem, Sample, decode_
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 CAPTION_SUFFIXES = ("txt", "text", "json")  # img2dataset's JSON repeats the caption
 BLOCK = 512  # bytes, of tar
+MISSING = "shard missing"
 MOST_OPEN = 64  # files, in each process
 ENTRY = np.dtype([("image", "<i8"), ("image_size", "<i8"), ("caption", "<i8"), ("caption_size", "<i8"), ("json", "?")])
 BRACES = re.compile(r"\{([^{}]*)\}")
@@ -65,7 +66,7 @@ def find_shards(patterns: Sequence[str]) -> tuple[list[Path], list[Problem]]:
             elif path.is_file():
                 found.append(path)
             else:
-                missing.append(Problem("shard missing", str(path)))
+                missing.append(Problem(MISSING, str(path)))
     if not found:
         raise DataError(f"no shard of {', '.join(patterns)} is there (working directory: {Path.cwd()})")
     return found, missing
@@ -197,6 +198,8 @@ class ShardPairs:
         entries = np.concatenate([entries for entries, _ in scans])
         if not len(entries):
             raise DataError(f"{', '.join(patterns)}: no pair of image and caption (KEY.jpg and KEY.txt) in any shard")
+        usual = len(entries) // len(paths)
+        problems = [Problem(p.kind, p.where, usual) if p.kind == MISSING else p for p in problems]
         groups = np.repeat(np.arange(len(paths), dtype=np.int32), [len(entries) for entries, _ in scans])
         return cls(paths, problems, groups, entries)
 

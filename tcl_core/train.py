@@ -112,12 +112,12 @@ def open_data(config: TrainConfig, gather: Gather, console: Console) -> Concaten
     source = open_sources(config.data.sources, config.seed, index)
     if not gather.rank:
         gather.any(False)
-    bad = len(source.problems)
+    bad = sum(problem.num_samples for problem in source.problems)
     if bad:
         console.print(f"passed over: {joined_problems(source.problems)}", style="yellow", markup=False)
     if bad > config.data.most_bad * (bad + len(source)):
         raise DataError(
-            f"{bad} of {bad + len(source)} items of the data cannot be used, more than {config.data.most_bad:.1%} "
+            f"about {bad} of {bad + len(source)} samples cannot be used, more than {config.data.most_bad:.1%} "
             f"(data.most_bad): {joined_problems(source.problems)}"
         )
     return source
