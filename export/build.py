@@ -129,8 +129,8 @@ def _input_spec(subject: Subject) -> InputSpec:
         multiple_of=preprocess.multiple_of,
         mean=preprocess.mean,
         std=preprocess.std,
-        colour="rgb",
         interpolation=preprocess.interpolation,
+        antialias=preprocess.antialias,
     )
 
 

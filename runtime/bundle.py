@@ -55,23 +55,23 @@ class SourceRecord(_Record):
 
 
 class InputSpec(_Record):
-    """How a frame becomes the graph's image input (1,3,h,w).
+    """How a frame becomes the graph's image input (1,3,h,w), channels red, green, blue.
 
     Attributes:
         size: side, in pixels, of a square with as many pixels as the input has; or the fixed (height, width).
         multiple_of: both sides are multiples of this.
-        mean: subtracted from v / 255, channel by channel, in `colour` order.
+        mean: of red, green and blue, subtracted from v / 255.
         std: divides the difference.
-        colour: order of the channels.
-        interpolation: `area` shrinks by averaging and enlarges bilinearly.
+        interpolation: kernel of the resizing.
+        antialias: whether the kernel widens where the frame shrinks, as in Pillow and in PyTorch with antialias=True.
     """
 
     size: int | tuple[int, int]
     multiple_of: int = Field(ge=1)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    colour: Literal["rgb", "bgr"]
-    interpolation: Literal["bilinear", "bicubic", "area"]
+    interpolation: Literal["bilinear", "bicubic"]
+    antialias: bool = False
 
 
 class GraphSpec(_Record):

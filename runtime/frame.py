@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from runtime.antialias import resize_normalize
 from runtime.bundle import InputSpec
 from runtime.errors import FrameError
 
@@ -73,15 +74,15 @@ class Preprocessor:
 
     def __call__(self, frame: BGR) -> npt.NDArray[np.float32]:
         """Turn a BGR frame (H,W,3) into the image input (1,3,h,w) float32."""
-        height, width = input_size((frame.shape[0], frame.shape[1]), self._spec)
-        shrinks = height * width < frame.shape[0] * frame.shape[1]
-        averaging = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        small = cv2.resize(
-            frame, (width, height), interpolation=_INTERPOLATION.get(self._spec.interpolation, averaging)
-        )
+        spec = self._spec
+        height, width = input_size((frame.shape[0], frame.shape[1]), spec)
+        if spec.antialias:
+            return resize_normalize(
+                frame, (height, width), mean=spec.mean, std=spec.std, interpolation=spec.interpolation
+            )
+        small = cv2.resize(frame, (width, height), interpolation=_INTERPOLATION[spec.interpolation])
         image = np.empty((1, 3, height, width), np.float32)
         for channel in range(3):
-            source = channel if self._spec.colour == "bgr" else 2 - channel
-            np.multiply(small[..., source], self._scale[channel], out=image[0, channel])
+            np.multiply(small[..., 2 - channel], self._scale[channel], out=image[0, channel])
             image[0, channel] += self._shift[channel]
         return image

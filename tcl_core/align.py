@@ -280,7 +280,7 @@ def align(config: AlignConfig) -> tuple[TCL, TinyConfig, dict[str, str]]:
 
     vectors = {piece: vector for piece, vector in teacher.word_vectors().items() if readable(piece)}
     tiny_config = TinyConfig(
-        preprocess=Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), config.image_size, multiple_of=32),
+        preprocess=Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), config.image_size, multiple_of=32, antialias=True),
         vocabulary_size=len(vectors) + 2,
         output_stride=config.output_stride,
         embed_dim=config.embed_dim,

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
+from torch.nn import functional as F
 
 from tcl_core.prompts import TEMPLATE_NAMES, Word, embed_words, merge_synonyms, parse_words, templates
 from tcl_core.segment import label_map, resize, slide
@@ -87,7 +88,9 @@ def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -
     mean, std = torch.tensor(preprocess.mean).view(3, 1, 1), torch.tensor(preprocess.std).view(3, 1, 1)
     height, width = pixels.shape[-2:]
     scale = min(short_side / min(height, width), MAX_LONG_SIDE / max(height, width))
-    pixels = resize(pixels, (max(round(height * scale), 1), max(round(width * scale), 1)))
+    size = max(round(height * scale), 1), max(round(width * scale), 1)
+    mode, antialias = preprocess.interpolation, preprocess.antialias
+    pixels = F.interpolate(pixels, size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
     return (pixels - mean) / std
 
 
