@@ -55,7 +55,9 @@ def test_a_provider_that_is_not_there_is_an_error(doubler: tuple[bytes, GraphSpe
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    with pytest.raises(EngineError, match="'cuda' was asked for and this ONNX Runtime offers only .*CPUExecutionProvider"):
+    with pytest.raises(
+        EngineError, match="'cuda' was asked for and this ONNX Runtime offers only .*CPUExecutionProvider"
+    ):
         OnnxRuntimeEngine(*doubler, provider="cuda")
     with pytest.raises(EngineError, match="provider 'tpu' given, expected one of cpu, cuda"):
         OnnxRuntimeEngine(*doubler, provider="tpu")
