@@ -90,14 +90,15 @@ def test_masks_localise_and_with_tcl_they_localise_better(untrained: TCL) -> Non
 
 
 def test_without_the_area_loss_masks_grow_towards_full(untrained: TCL) -> None:
-    """TCL_v alone prefers the whole image, which its encoder knows best; the area prior holds it back."""
+    """Contrast alone prefers more of the image, which the encoder knows best; the area prior holds the masks back."""
     before = own_area(untrained)
-    held = own_area(trained(untrained, 0, LossWeights(tcl_f=0, tv=0)))
-    free = own_area(trained(untrained, 0, LossWeights(tcl_f=0, tv=0, area=0)))
+    options = ("steps=120", "blocks_from_step=0")
+    held = own_area(trained(untrained, 0, LossWeights(), *options))
+    free = own_area(trained(untrained, 0, LossWeights(area=0), *options))
     print(f"untrained {before:.3f}, with the area loss {held:.3f}, without {free:.3f}")  # noqa: T201
     assert held < 0.25  # the prior is 0.15
-    assert free > 0.55
     assert free > before + 0.1
+    assert free > 2 * held
 
 
 def test_a_toy_is_always_the_same_and_leaves_no_trace() -> None:
