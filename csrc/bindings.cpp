@@ -32,11 +32,16 @@ void require_shape(const Array<T>& array, std::int64_t height, std::int64_t widt
   require(array.ndim() == 2 && array.shape(0) == height && array.shape(1) == width, expected);
 }
 
-tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colors, Array<std::uint8_t>& blended,
-                         std::int64_t height, std::int64_t width, std::int32_t alpha_256, std::int64_t skip) {
+void require_frame(const Bytes& frame, std::int64_t height, std::int64_t width, const char* expected) {
   require(frame.ndim() == 3 && frame.shape(0) == height && frame.shape(1) == width && frame.shape(2) == 3 &&
               frame.strides(2) == 1 && frame.strides(1) == 3,
-          "frame: expected (height, width, 3) like the labels, with contiguous pixels");
+          expected);
+}
+
+tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colors, Array<std::uint8_t>& blended,
+                         std::int64_t height, std::int64_t width, std::int32_t alpha_256, std::int64_t skip) {
+  require_frame(frame, height, width,
+                "frame: expected (height, width, 3) like the labels, with contiguous pixels");
   require(
       blended.ndim() == 3 && blended.shape(0) == height && blended.shape(1) == width && blended.shape(2) == 3,
       "blended: expected (height, width, 3) like the labels");
@@ -59,7 +64,9 @@ template <typename Label>
 void upsample(const py::array& masks, Array<Label>& labels, std::optional<float> background,
               std::optional<Array<std::uint8_t>> confidence, const std::optional<Bytes>& frame,
               const std::optional<Array<std::uint8_t>>& colors, std::optional<Array<std::uint8_t>> blended,
-              std::int32_t alpha_256, std::int64_t skip, int threads, const std::string& path) {
+              std::int32_t alpha_256, std::int64_t skip, int threads, const std::string& path,
+              const std::optional<Bytes>& guide, const std::optional<Array<std::uint8_t>>& brightness,
+              const std::optional<Array<float>>& likeness) {
   const bool half = masks.dtype().kind() == 'f' && masks.itemsize() == 2;
   require(half || py::isinstance<Array<float>>(masks), "masks: expected float32 or float16");
   require((masks.flags() & py::array::c_style) != 0, "masks: expected contiguous memory");
@@ -87,8 +94,18 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
     paint = checked_paint(*frame, *colors, *blended, height, width, alpha_256, skip);
     require(colors->shape(0) == view.classes(), "colors: expected one row a class");
   }
+  std::optional<tcl::Guide> follow;
+  if (guide) {
+    require_frame(*guide, height, width,
+                  "guide: expected (height, width, 3) like the labels, with contiguous pixels");
+    require(brightness && brightness->ndim() == 2 && brightness->shape(0) == view.height &&
+                brightness->shape(1) == view.width,
+            "brightness: expected (h, w) like the masks");
+    require(likeness && likeness->ndim() == 1 && likeness->size() == 256, "likeness: expected 256 numbers");
+    follow = tcl::Guide{guide->data(), guide->strides(0), brightness->data(), likeness->data()};
+  }
   const py::gil_scoped_release unlocked;
-  tcl::upsample_argmax(view, map, paint ? &*paint : nullptr, execution);
+  tcl::upsample_argmax(view, map, paint ? &*paint : nullptr, execution, follow ? &*follow : nullptr);
 }
 
 template <typename Label>
@@ -159,7 +176,8 @@ void define(py::module_& module) {
              arg("background") = std::nullopt, arg("confidence").noconvert() = std::nullopt,
              arg("frame").noconvert() = std::nullopt, arg("colors").noconvert() = std::nullopt,
              arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = -1,
-             arg("threads") = 1, arg("path") = "fastest",
+             arg("threads") = 1, arg("path") = "fastest", arg("guide").noconvert() = std::nullopt,
+             arg("brightness").noconvert() = std::nullopt, arg("likeness").noconvert() = std::nullopt,
              "Fill labels, and confidence and blended where given; see tcl/upsample.h.");
   module.def("blend", &blend<Label>, arg("frame").noconvert(), arg("labels").noconvert(),
              arg("colors").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),

@@ -20,6 +20,9 @@ def upsample(
     skip: int = -1,
     threads: int = 1,
     path: Literal["fastest", "reference", "dense", "baseline"] = "fastest",
+    guide: npt.NDArray[np.uint8] | None = None,
+    brightness: npt.NDArray[np.uint8] | None = None,
+    likeness: npt.NDArray[np.float32] | None = None,
 ) -> None: ...
 def blend(
     frame: npt.NDArray[np.uint8],

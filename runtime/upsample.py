@@ -1,7 +1,7 @@
 """Soft masks on a coarse grid -> a class for every pixel, and its colour on the frame, in one pass of C++.
 
 The result is that of enlarging every mask to the frame (bilinear, half-pixel centres, clamped at the border)
-and taking the largest at each pixel. The NumPy functions at the end, `reference_...`, say exactly what is
+and taking the largest at each pixel. `runtime/upsample_reference.py` says in NumPy exactly what is
 computed; the C++ gives the same labels, confidences and colours to the last bit, on every machine.
 
 * Equal values go to the lowest class.
@@ -13,16 +13,36 @@ no argument but `out` is written to. Masks that are not contiguous are copied; f
 bytes of a pixel or the pixels of a row are not neighbours.
 """
 
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime import _native
+from runtime.upsample_reference import (
+    Bytes,
+    Labels,
+    Masks,
+    label_dtype,
+    likeness_table,
+    reference_blend,
+    reference_upsample_argmax,
+    reference_upsample_guided,
+)
 
-Labels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-Bytes: TypeAlias = npt.NDArray[np.uint8]
-Masks: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+__all__ = [
+    "Bytes",
+    "Labels",
+    "Masks",
+    "blend",
+    "label_dtype",
+    "reference_blend",
+    "reference_upsample_argmax",
+    "reference_upsample_guided",
+    "upsample_argmax",
+    "upsample_guided",
+    "upsample_overlay",
+]
 
 MAX_SIDE = 65535
 MAX_CLASSES = 65535
@@ -168,6 +188,75 @@ def upsample_overlay(
     return labels, blended, scores
 
 
+@overload
+def upsample_guided(
+    masks: Masks,
+    frame: Bytes,
+    *,
+    tolerance: float = 20.0,
+    background: float | None = None,
+    confidence: Literal[False] = False,
+    threads: int = 1,
+) -> Labels: ...
+@overload
+def upsample_guided(
+    masks: Masks,
+    frame: Bytes,
+    *,
+    tolerance: float = 20.0,
+    background: float | None = None,
+    confidence: Literal[True],
+    threads: int = 1,
+) -> tuple[Labels, Bytes]: ...
+def upsample_guided(
+    masks: Masks,
+    frame: Bytes,
+    *,
+    tolerance: float = 20.0,
+    background: float | None = None,
+    confidence: bool = False,
+    threads: int = 1,
+) -> Labels | tuple[Labels, Bytes]:
+    """Find the class of every pixel, with borders that follow the edges of the frame.
+
+    Joint bilateral: the four nodes around a pixel count as much more as their brightness is like the pixel's.
+
+    Args:
+        masks: as for `upsample_argmax`.
+        frame: picture BGR (H,W,3) uint8; its size is that of the result.
+        tolerance: difference in brightness, of 255, at which a node counts 0.6 of what it would; over 0.
+        background: as for `upsample_argmax`.
+        confidence: as for `upsample_argmax`; the value is the nodes' weighted mean.
+        threads: as for `upsample_argmax`.
+
+    Returns:
+        As `upsample_argmax`.
+
+    Raises:
+        TypeError, ValueError, MemoryError: as for `upsample_argmax`.
+    """
+    values, constant = _checked_masks(masks), _checked_background(background)
+    classes = _checked_classes(values, constant)
+    pixels = _checked_frame(frame)
+    size = _checked_size(pixels.shape[:2])
+    if not 0 < tolerance < np.inf:
+        raise ValueError(f"tolerance {tolerance} given, expected a number over 0")
+    guide: dict[str, Any] = {
+        "guide": pixels,
+        "brightness": node_brightness(pixels, (values.shape[1], values.shape[2])),
+        "likeness": likeness_table(tolerance),
+        "background": constant,
+        "threads": _checked_threads(threads),
+    }
+    if not confidence:
+        (labels,) = _outputs(None, (size, label_dtype(classes)))
+        _native.upsample(values, labels, **guide)
+        return labels
+    labels, scores = _outputs(None, (size, label_dtype(classes)), (size, BYTE))
+    _native.upsample(values, labels, confidence=scores, **guide)
+    return labels, scores
+
+
 def blend(
     frame: Bytes,
     labels: Labels,
@@ -205,11 +294,6 @@ def blend(
     contiguous: Any = np.ascontiguousarray(labels)
     _native.blend(pixels, contiguous, blended=blended, **paint)
     return blended
-
-
-def label_dtype(classes: int) -> np.dtype[Any]:
-    """Give the dtype of labels of that many classes."""
-    return np.dtype(np.uint8 if classes <= 256 else np.uint16)
 
 
 def _described(value: object) -> str:
@@ -309,34 +393,9 @@ def _outputs(
     return list(arrays)
 
 
-def reference_upsample_argmax(
-    masks: Masks, size: tuple[int, int], *, background: float | None = None
-) -> tuple[Labels, Bytes]:
-    """Do in plain NumPy what `upsample_argmax` does with `confidence`, with memory for K x H x W floats."""
-    scores = np.asarray(masks, np.float32)
-    if background is not None:
-        scores = np.concatenate([np.full((1, *scores.shape[1:]), background, np.float32), scores])
-    lowest, limit = np.float32(-1e38), np.float32(1e20)
-    scores = np.where(np.isnan(scores), lowest, scores.clip(-limit, limit))
-    for axis in (1, 2):
-        low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
-        fraction = fraction[:, None] if axis == 1 else fraction
-        scores = (1 - fraction) * scores.take(low, axis) + fraction * scores.take(high, axis)
-    labels = scores.argmax(0).astype(label_dtype(len(scores)))
-    confidence = (scores.max(0).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return labels, confidence
-
-
-def _taps(length: int, pixels: int) -> tuple[Any, Any, Any]:
-    """Two nodes of each pixel along one axis and the weight of the second, in exact integer arithmetic."""
-    numerator = np.maximum((2 * np.arange(pixels) + 1) * length - pixels, 0)
-    fixed = ((numerator << 24) + pixels) // (2 * pixels)  # coordinate in 1/2^24, rounded half up
-    low = np.minimum(fixed >> 24, length - 1)
-    return low, np.minimum(low + 1, length - 1), ((fixed & 0xFFFFFF) / 2**24).astype(np.float32)
-
-
-def reference_blend(frame: Bytes, labels: Labels, colors: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
-    """Do in plain NumPy what `blend` does: frame + alpha * (color - frame), rounded half up."""
-    weight = np.where(labels == (-1 if skip is None else skip), 0, int(alpha * 256 + 0.5))[..., None]
-    blended: Bytes = ((frame * (256 - weight) + colors[labels] * weight + 128) >> 8).astype(np.uint8)
-    return blended
+def node_brightness(frame: Bytes, size: tuple[int, int]) -> Bytes:
+    """Average brightness of the frame around each mask node, (h,w) uint8."""
+    planes = np.empty((3, *size), np.float32)
+    _native.resize_normalize(frame, planes, bicubic=False, reverse_channels=False, scale=[1, 1, 1], shift=[0, 0, 0])
+    brightness: Bytes = ((29 * planes[0] + 150 * planes[1] + 77 * planes[2]) / 256 + 0.5).astype(np.uint8)
+    return brightness

@@ -22,6 +22,7 @@ struct Span {
   std::int32_t end;
   std::int32_t first;
   std::int32_t count;
+  std::int32_t cell;  // the node to the left; of the first cell, if several were merged
 };
 
 // Classes in ascending order, cell by cell, and their values at the cell's nodes. Vectors are padded so that
@@ -150,7 +151,7 @@ class CellFinder {
             row.candidates.add(c, top, bottom, x + i);
         }
         const auto count = static_cast<std::int32_t>(row.candidates.classes.size()) - first;
-        row.spans.push_back({begin, end, first, count});
+        row.spans.push_back({begin, end, first, count, static_cast<std::int32_t>(x + i)});
       }
     }
     row.candidates.pad();

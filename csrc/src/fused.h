@@ -63,8 +63,9 @@ template <typename Label>
 // Rows [begin, end) of the result.
 template <typename Label, bool kConfidence>
 [[gnu::always_inline]] inline void fused_band(const Masks& masks, const LabelMap<Label>& map,
-                                              const Paint* paint, PaintRow<Label> paint_row, bool prune,
-                                              std::int64_t begin, std::int64_t end) {
+                                              const Paint* paint, PaintRow<Label> paint_row,
+                                              const Guide* guide, bool prune, std::int64_t begin,
+                                              std::int64_t end) {
   const std::vector<Tap> columns = taps(masks.width, map.width);
   const std::vector<std::int32_t> first_pixel = first_pixels(columns, masks.width);
   std::vector<float> fractions(columns.size() + kPadding);
@@ -98,7 +99,13 @@ template <typename Label, bool kConfidence>
         downs[rows] = next.fraction;
       }
       if (rows == 0) break;
-      writer.write(cells, downs, rows, block);
+      GuidedRow guided[kBlockRows];
+      for (std::int64_t i = 0; guide != nullptr && i < rows; ++i) {
+        guided[i] = {guide->frame + (y + i) * guide->frame_stride_bytes,
+                     guide->brightness + row.low * masks.width, guide->brightness + row.high * masks.width,
+                     masks.width, guide->likeness};
+      }
+      writer.write(cells, downs, rows, guide != nullptr ? guided : nullptr, block);
       for (std::int64_t i = 0; i < rows; ++i, ++y)
         finish_row(block, i, map, painter ? &*painter : nullptr, paint_row, y);
     }

@@ -54,6 +54,11 @@ inline float from_half(std::uint16_t half) {
 
 inline float between(float a, float b, float fraction) { return (1.0f - fraction) * a + fraction * b; }
 
+// See Guide in upsample.h.
+inline std::int32_t brightness(const std::uint8_t* pixel) {
+  return (29 * pixel[0] + 150 * pixel[1] + 77 * pixel[2] + 128) >> 8;
+}
+
 inline std::uint8_t as_byte(float value) {
   return static_cast<std::uint8_t>(std::clamp(value, 0.0f, 1.0f) * 255.0f + 0.5f);
 }

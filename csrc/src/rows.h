@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
 #include "cells.h"
@@ -35,6 +36,15 @@ template <typename Label>
   for (std::int64_t i = 0; i < count; i += kStep) store(to + i, wide);
 }
 
+// What a guide has to say about one row of pixels; see Guide in upsample.h.
+struct GuidedRow {
+  const std::uint8_t* frame;
+  const std::uint8_t* top;  // brightness of the nodes above and below
+  const std::uint8_t* bottom;
+  std::int64_t nodes;
+  const float* likeness;
+};
+
 template <typename Label, bool kValues>
 class RowWriter {
  public:
@@ -44,7 +54,7 @@ class RowWriter {
   // `downs`: of each row between the nodes above and those below. One span after the other, each for all
   // rows: loops of the same length again and again are what processors predict well.
   [[gnu::always_inline]] void write(const CellRow& cells, const float* downs, std::int64_t rows,
-                                    PixelBlock<Label>& block) {
+                                    const GuidedRow* guided, PixelBlock<Label>& block) {
     const Candidates& from = cells.candidates;
     for (const Span& span : cells.spans) {
       const auto first = static_cast<std::size_t>(span.first);
@@ -52,7 +62,9 @@ class RowWriter {
       for (std::int64_t y = 0; y < rows; ++y) {
         Label* labels = block.labels.data() + y * block.stride;
         float* values = kValues ? block.values.data() + y * block.stride : nullptr;
-        if (span.count == 1 && !kValues) {
+        if (guided != nullptr && (span.count > 1 || kValues)) {
+          write_guided(span, from, downs[y], guided[y], labels, values);
+        } else if (span.count == 1 && !kValues) {
           fill(labels + span.begin, span.end - span.begin, static_cast<Label>(from.classes[first]));
         } else if (span.count <= 2) {
           const Line a = line(from, first, downs[y]);
@@ -148,6 +160,40 @@ class RowWriter {
       }
       store_labels(labels + x, label);
       if constexpr (kValues) store(values + x, best);
+    }
+  }
+
+  // Four weights a pixel, which all classes share.
+  [[gnu::always_inline]] void write_guided(const Span& span, const Candidates& from, float down,
+                                           const GuidedRow& row, Label* labels, float* values) {
+    const std::int64_t next = std::min<std::int64_t>(span.cell + 1, row.nodes - 1);
+    const std::int32_t bright[4] = {row.top[span.cell], row.top[next], row.bottom[span.cell],
+                                    row.bottom[next]};
+    for (std::int32_t x = span.begin; x < span.end; x += kLanes) {
+      float likeness[4][kLanes] = {};
+      for (std::int32_t i = 0; i < std::min(kLanes, span.end - x); ++i) {
+        const std::int32_t pixel = brightness(row.frame + 3 * (x + i));
+        for (int k = 0; k < 4; ++k) likeness[k][i] = row.likeness[std::abs(pixel - bright[k])];
+      }
+      const Floats right = load<Floats>(fractions_ + x);
+      const Floats left = 1.0f - right;
+      const Floats weights[4] = {all(1.0f - down) * left * load<Floats>(likeness[0]),
+                                 all(1.0f - down) * right * load<Floats>(likeness[1]),
+                                 all(down) * left * load<Floats>(likeness[2]),
+                                 all(down) * right * load<Floats>(likeness[3])};
+      Floats best = all(0.0f);
+      Ints label = all(0);
+      for (std::int32_t k = 0; k < span.count; ++k) {
+        const auto candidate = static_cast<std::size_t>(span.first + k);
+        const Floats value =
+            weights[0] * all(from.top_left[candidate]) + weights[1] * all(from.top_right[candidate]) +
+            weights[2] * all(from.bottom_left[candidate]) + weights[3] * all(from.bottom_right[candidate]);
+        const Ints wins = k == 0 ? all(-1) : value > best;
+        best = wins ? value : best;
+        label = wins ? all(from.classes[candidate]) : label;
+      }
+      store_labels(labels + x, label);
+      if constexpr (kValues) store(values + x, best / (weights[0] + weights[1] + weights[2] + weights[3]));
     }
   }
 

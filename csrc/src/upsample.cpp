@@ -1,6 +1,7 @@
 #include "tcl/upsample.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 #include "bands.h"
@@ -39,31 +40,75 @@ float node_value(const Masks& masks, std::int64_t c, std::int64_t y, std::int64_
                     : static_cast<const float*>(masks.values)[i];
 }
 
-// The definition: every class at every pixel.
+// The definition: every class at every pixel. These give the values of one class along row y.
+void bilinear_values(const Masks& masks, std::int64_t c, const Tap& row, const std::vector<Tap>& columns,
+                     std::vector<float>& nodes, std::vector<float>& values) {
+  for (std::int64_t x = 0; x < masks.width; ++x) {
+    nodes[static_cast<std::size_t>(x)] = between(cleaned(node_value(masks, c, row.low, x)),
+                                                 cleaned(node_value(masks, c, row.high, x)), row.fraction);
+  }
+  for (std::size_t x = 0; x < values.size(); ++x) {
+    values[x] = between(nodes[static_cast<std::size_t>(columns[x].low)],
+                        nodes[static_cast<std::size_t>(columns[x].high)], columns[x].fraction);
+  }
+}
+
+struct PixelWeights {
+  float top_left, top_right, bottom_left, bottom_right;
+};
+
+PixelWeights guided_weights(const Guide& guide, std::int64_t y, std::int64_t x, std::int64_t nodes,
+                            const Tap& row, const Tap& column) {
+  const std::int32_t pixel = brightness(guide.frame + y * guide.frame_stride_bytes + 3 * x);
+  const auto likeness = [&](std::int64_t node_y, std::int64_t node_x) {
+    return guide.likeness[std::abs(pixel - guide.brightness[node_y * nodes + node_x])];
+  };
+  const float up = 1.0f - row.fraction, left = 1.0f - column.fraction;
+  return {up * left * likeness(row.low, column.low), up * column.fraction * likeness(row.low, column.high),
+          row.fraction * left * likeness(row.high, column.low),
+          row.fraction * column.fraction * likeness(row.high, column.high)};
+}
+
+void guided_values(const Masks& masks, std::int64_t c, const Tap& row, const std::vector<Tap>& columns,
+                   const std::vector<PixelWeights>& weights, std::vector<float>& values) {
+  for (std::size_t x = 0; x < values.size(); ++x) {
+    const PixelWeights& w = weights[x];
+    values[x] = w.top_left * cleaned(node_value(masks, c, row.low, columns[x].low)) +
+                w.top_right * cleaned(node_value(masks, c, row.low, columns[x].high)) +
+                w.bottom_left * cleaned(node_value(masks, c, row.high, columns[x].low)) +
+                w.bottom_right * cleaned(node_value(masks, c, row.high, columns[x].high));
+  }
+}
+
 template <typename Label>
-void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, std::int64_t begin,
-                    std::int64_t end) {
+void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, const Guide* guide,
+                    std::int64_t begin, std::int64_t end) {
   const std::vector<Tap> columns = taps(masks.width, map.width);
   std::vector<float> nodes(static_cast<std::size_t>(masks.width));  // one class, interpolated to the row
-  std::vector<float> best(static_cast<std::size_t>(map.width));
+  std::vector<float> values(static_cast<std::size_t>(map.width)), best(values.size());
+  std::vector<PixelWeights> weights(guide != nullptr ? values.size() : 0);
   for (std::int64_t y = begin; y < end; ++y) {
     const Tap row = tap(y, masks.height, map.height);
     Label* labels = map.labels + y * map.width;
+    for (std::size_t x = 0; x < weights.size(); ++x) {
+      weights[x] = guided_weights(*guide, y, static_cast<std::int64_t>(x), masks.width, row, columns[x]);
+    }
     for (std::int64_t c = 0; c < masks.classes(); ++c) {
-      for (std::int64_t x = 0; x < masks.width; ++x) {
-        nodes[static_cast<std::size_t>(x)] =
-            between(cleaned(node_value(masks, c, row.low, x)), cleaned(node_value(masks, c, row.high, x)),
-                    row.fraction);
+      if (guide != nullptr) {
+        guided_values(masks, c, row, columns, weights, values);
+      } else {
+        bilinear_values(masks, c, row, columns, nodes, values);
       }
-      for (std::size_t x = 0; x < best.size(); ++x) {
-        const Tap& column = columns[x];
-        const float value = between(nodes[static_cast<std::size_t>(column.low)],
-                                    nodes[static_cast<std::size_t>(column.high)], column.fraction);
-        if (c == 0 || value > best[x]) {
-          best[x] = value;
+      for (std::size_t x = 0; x < values.size(); ++x) {
+        if (c == 0 || values[x] > best[x]) {
+          best[x] = values[x];
           labels[x] = static_cast<Label>(c);
         }
       }
+    }
+    for (std::size_t x = 0; x < weights.size(); ++x) {
+      const PixelWeights& w = weights[x];
+      best[x] /= w.top_left + w.top_right + w.bottom_left + w.bottom_right;
     }
     if (map.confidence != nullptr) {
       std::transform(best.begin(), best.end(), map.confidence + y * map.width, as_byte);
@@ -95,15 +140,15 @@ TCL_AVX2 bool avx2_paint(const Painter& painter, const Label* labels, std::int64
 }
 
 template <typename Label, bool kConfidence>
-void baseline_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, bool prune,
-                   std::int64_t begin, std::int64_t end) {
-  fused_band<Label, kConfidence>(masks, map, paint, &baseline_paint<Label>, prune, begin, end);
+void baseline_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, const Guide* guide,
+                   bool prune, std::int64_t begin, std::int64_t end) {
+  fused_band<Label, kConfidence>(masks, map, paint, &baseline_paint<Label>, guide, prune, begin, end);
 }
 
 template <typename Label, bool kConfidence>
-TCL_AVX2 void avx2_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint, bool prune,
-                        std::int64_t begin, std::int64_t end) {
-  fused_band<Label, kConfidence>(masks, map, paint, &avx2_paint<Label>, prune, begin, end);
+TCL_AVX2 void avx2_band(const Masks& masks, const LabelMap<Label>& map, const Paint* paint,
+                        const Guide* guide, bool prune, std::int64_t begin, std::int64_t end) {
+  fused_band<Label, kConfidence>(masks, map, paint, &avx2_paint<Label>, guide, prune, begin, end);
 }
 
 #endif
@@ -112,7 +157,7 @@ TCL_AVX2 void avx2_band(const Masks& masks, const LabelMap<Label>& map, const Pa
 
 template <typename Label>
 void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint,
-                     const Execution& execution) {
+                     const Execution& execution, const Guide* guide) {
   const std::int64_t pixels = map.height * map.width;
   const std::int64_t bands = std::clamp<std::int64_t>(pixels / kPixelsPerThread, 1, execution.threads);
   auto* band = &reference_band<Label>;
@@ -126,13 +171,13 @@ void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint
       fused = map.confidence != nullptr ? &avx2_band<Label, true> : &avx2_band<Label, false>;
     }
     in_bands(map.height, bands, [&](std::int64_t begin, std::int64_t end) {
-      fused(masks, map, paint, path != Path::kDense, begin, end);
+      fused(masks, map, paint, guide, path != Path::kDense, begin, end);
     });
     return;
   }
 #endif
   in_bands(map.height, bands,
-           [&](std::int64_t begin, std::int64_t end) { band(masks, map, paint, begin, end); });
+           [&](std::int64_t begin, std::int64_t end) { band(masks, map, paint, guide, begin, end); });
 }
 
 template <typename Label>
@@ -154,8 +199,10 @@ bool blend(const Label* labels, std::int64_t height, std::int64_t width, std::in
   return true;
 }
 
-template void upsample_argmax(const Masks&, const LabelMap<std::uint8_t>&, const Paint*, const Execution&);
-template void upsample_argmax(const Masks&, const LabelMap<std::uint16_t>&, const Paint*, const Execution&);
+template void upsample_argmax(const Masks&, const LabelMap<std::uint8_t>&, const Paint*, const Execution&,
+                              const Guide*);
+template void upsample_argmax(const Masks&, const LabelMap<std::uint16_t>&, const Paint*, const Execution&,
+                              const Guide*);
 template bool blend(const std::uint8_t*, std::int64_t, std::int64_t, std::int64_t, const Paint&);
 template bool blend(const std::uint16_t*, std::int64_t, std::int64_t, std::int64_t, const Paint&);
 

@@ -54,7 +54,7 @@ struct Result {
 struct Case {
   std::int64_t count, height, width, out_height, out_width;
   int kind;
-  bool background, confidence, half;
+  bool background, confidence, half, guided;
 };
 
 std::vector<float> make_masks(const Case& c, Random& random) {
@@ -96,7 +96,12 @@ Result<Label> run(const Case& c, const void* masks, const std::vector<std::uint8
                                  c.confidence ? result.confidence.data() : nullptr};
   const tcl::Paint paint{frame.data(), 3 * c.out_width,       colors.data(),
                          100,          c.background ? 0 : -1, result.blended.data()};
-  tcl::upsample_argmax(view, map, &paint, execution);
+  std::vector<std::uint8_t> brightness(static_cast<std::size_t>(c.height * c.width));
+  for (std::size_t i = 0; i < brightness.size(); ++i) brightness[i] = static_cast<std::uint8_t>(37 * i);
+  std::vector<float> likeness(256);
+  for (std::size_t i = 0; i < likeness.size(); ++i) likeness[i] = 1.0f / static_cast<float>(i + 1);
+  const tcl::Guide guide{frame.data(), 3 * c.out_width, brightness.data(), likeness.data()};
+  tcl::upsample_argmax(view, map, &paint, execution, c.guided ? &guide : nullptr);
   std::vector<std::uint8_t> again(3 * pixels);
   tcl::Paint second = paint;
   second.blended = again.data();
@@ -121,10 +126,11 @@ void check(const Case& c, Random& random, Digest& digest) {
   const auto expected = run<Label>(c, values, frame, colors, {1, tcl::Path::kReference});
   for (const tcl::Path path : {tcl::Path::kFastest, tcl::Path::kDense, tcl::Path::kBaseline}) {
     if (run<Label>(c, values, frame, colors, {2, path}) == expected) continue;
-    std::printf("path %d differs: N=%d %dx%d -> %dx%d kind %d background %d confidence %d half %d\n",
-                static_cast<int>(path), static_cast<int>(c.count), static_cast<int>(c.height),
-                static_cast<int>(c.width), static_cast<int>(c.out_height), static_cast<int>(c.out_width),
-                c.kind, c.background, c.confidence, c.half);
+    std::printf(
+        "path %d differs: N=%d %dx%d -> %dx%d kind %d background %d confidence %d half %d guided %d\n",
+        static_cast<int>(path), static_cast<int>(c.count), static_cast<int>(c.height),
+        static_cast<int>(c.width), static_cast<int>(c.out_height), static_cast<int>(c.out_width), c.kind,
+        c.background, c.confidence, c.half, c.guided);
     std::exit(1);
   }
   digest.add(expected.labels);
@@ -167,7 +173,8 @@ int main(int argc, char** argv) {
            static_cast<int>(random.below(4)),
            random.below(2) == 0,
            random.below(2) == 0,
-           random.below(4) == 0};
+           random.below(4) == 0,
+           random.below(3) == 0};
     if (c.count + 1 > 256 || i % 3 == 0) {
       check<std::uint16_t>(c, random, digest);
     } else {
@@ -175,7 +182,7 @@ int main(int argc, char** argv) {
     }
   }
   // Large enough for threads.
-  check<std::uint8_t>({7, 28, 30, 1030, 1025, 0, true, true, false}, random, digest);
+  check<std::uint8_t>({7, 28, 30, 1030, 1025, 0, true, true, false, false}, random, digest);
   check_pamr(random);
   std::printf("%d cases, digest %016llx\n", cases, static_cast<unsigned long long>(digest.value()));
 }

@@ -15,10 +15,15 @@ from runtime import _native
 from runtime.upsample import (
     blend,
     label_dtype,
+    node_brightness,
+    upsample_argmax,
+    upsample_guided,
+    upsample_overlay,
+)
+from runtime.upsample_reference import (
     reference_blend,
     reference_upsample_argmax,
-    upsample_argmax,
-    upsample_overlay,
+    reference_upsample_guided,
 )
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 3e38, -3e38, 1e-45], np.float32)
@@ -112,6 +117,39 @@ def test_every_path_gives_the_same(kind, shape, size):
             if with_confidence:
                 np.testing.assert_array_equal(confidence, expected[1], err_msg=path)
             np.testing.assert_array_equal(blended, reference_blend(frame, labels, colors, alpha=99 / 256))
+
+
+@settings(max_examples=150, deadline=None)
+@given(CASES, st.floats(0.1, 300))
+def test_guided_labels_and_confidence_equal_the_reference(case, tolerance):
+    rng = np.random.default_rng(case["seed"])
+    masks = masks_of_kind(rng, case["kind"], case["shape"])
+    frame = np.asarray(rng.integers(0, 256, (*case["size"], 3), np.uint8))
+    options = {"tolerance": tolerance, "background": case["background"]}
+    brightness = node_brightness(frame, masks.shape[1:])
+    labels, confidence = reference_upsample_guided(masks, frame, brightness, **options)
+    actual = upsample_guided(masks, frame, confidence=True, **options)
+    np.testing.assert_array_equal(actual[0], labels)
+    np.testing.assert_array_equal(actual[1], confidence)
+    np.testing.assert_array_equal(upsample_guided(masks, frame, **options), labels)
+
+
+def test_brightness_of_the_nodes_is_that_of_the_frame_around_them():
+    frame = np.zeros((40, 40, 3), np.uint8)
+    frame[:, 20:] = (100, 150, 200)
+    assert node_brightness(frame, (4, 4)).tolist() == [[0, 20, 139, 159]] * 4
+
+
+def test_guided_borders_follow_the_edges_and_without_edges_nothing_changes():
+    frame = np.full((64, 64, 3), 20, np.uint8)
+    frame[:, 36:] = 220
+    masks = np.zeros((2, 8, 8), np.float32)
+    masks[0, :, :4] = masks[1, :, 4:] = 1  # without a guide the border is at 32
+    labels = upsample_guided(masks, frame)
+    assert (labels[:, :35] == 0).mean() > 0.97
+    assert (labels[:, 37:] == 1).all()
+    flat = np.full((64, 64, 3), 20, np.uint8)
+    np.testing.assert_array_equal(upsample_guided(masks, flat), upsample_argmax(masks, (64, 64)))
 
 
 def test_threads_give_the_same():
@@ -360,6 +398,19 @@ def test_wrong_arguments_of_upsample_overlay_are_named(arguments, error, message
 def test_wrong_arguments_of_blend_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         blend(**{"frame": FRAME, "labels": np.zeros((4, 5), np.uint8), "colors": COLORS, "alpha": 0.5, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tolerance": 0.0}, "tolerance 0.0 given, expected a number over 0"),
+        ({"frame": FRAME[0]}, r"expected \(H, W, 3\)"),
+        ({"masks": MASKS[:0]}, "expected at least one mask"),
+    ],
+)
+def test_wrong_arguments_of_upsample_guided_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        upsample_guided(**{"masks": MASKS, "frame": FRAME, **arguments})
 
 
 def test_result_that_cannot_be_allocated_is_a_memory_error():

@@ -46,7 +46,8 @@ struct LabelMap {
   Label* labels;
   std::int64_t height;
   std::int64_t width;
-  // Optional: the winner's value, clamped to [0, 1], times 255, rounded half up.
+  // Optional: the winner's value, clamped to [0, 1], times 255, rounded half up. With a guide, its weighted
+  // mean.
   std::uint8_t* confidence = nullptr;
 };
 
@@ -64,11 +65,23 @@ struct Execution {
   Path path = Path::kFastest;
 };
 
+// Lets borders between classes follow the edges of a frame: each of the four nodes around a pixel counts as
+// much more as its brightness is like the pixel's. Value = sum of weight * value at node, in the order top
+// left, top right, bottom left, bottom right; weight = product of the bilinear weights, vertical *
+// horizontal, times likeness[difference in brightness]. Brightness = (29 * first + 150 * second + 77 * third
+// channel + 128) / 256, rounded down.
+struct Guide {
+  const std::uint8_t* frame;        // (map.height, map.width, 3), pixels contiguous
+  std::int64_t frame_stride_bytes;  // from one row to the next
+  const std::uint8_t* brightness;   // of each node (masks.height, masks.width), contiguous
+  const float* likeness;            // 256 numbers of 0.001 to 1
+};
+
 // Fills `map`, and `paint->blended` if `paint` is given. Throws std::bad_alloc, then the outputs are
 // undefined.
 template <typename Label>
 void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint,
-                     const Execution& execution = {});
+                     const Execution& execution = {}, const Guide* guide = nullptr);
 
 // Paints labels: blended = (frame * (256 - alpha_256) + color * alpha_256 + 128) / 256, rounded down.
 // Returns false, and leaves `blended` undefined, if a label is not below `classes`.
