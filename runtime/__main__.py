@@ -79,7 +79,9 @@ def run(
     ] = None,
     provider: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the network; default: one per core.")] = None,
-    refine: Annotated[str, typer.Option(help="Move the masks to edges of colour: none or pamr (slower).")] = "none",
+    refine: Annotated[
+        str, typer.Option(help="Move the masks to edges in the frame: none, edge or pamr (slower).")
+    ] = "none",
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the colours.")] = 0.5,
     legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,

@@ -19,12 +19,12 @@ from runtime.overlay import palette
 from runtime.pamr import contenders, pamr
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.text_encoder import BundleTextEncoder
-from runtime.upsample import upsample_argmax, upsample_overlay
+from runtime.upsample import blend, upsample_argmax, upsample_guided, upsample_overlay
 from runtime.vocabulary import PhraseEncoder, Vocabulary, WordClass, parse_classes, parse_phrases
 
 Words = str | Iterable[str]
 Background = Words | Literal["default"] | None
-Refinement = Literal["none", "pamr"]
+Refinement = Literal["none", "edge", "pamr"]
 REFINEMENTS = get_args(Refinement)
 
 SAME_MEANING = 0.9
@@ -96,7 +96,8 @@ class Segmenter:
         provider: `cpu` or `cuda`.
         threads: of one inference; None for one per physical core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
-        refine: "pamr" moves the masks' edges to edges of colour (paper, section 4: PAMR), which takes time; "none".
+        refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
+            edges of colour over many cells (paper, section 4), which takes time; "none".
 
     Raises:
         BundleError, EngineError, VocabularyError: see `runtime.errors`.
@@ -174,7 +175,11 @@ class Segmenter:
         if self._refine == "pamr":
             soft_masks = _refined(soft_masks, bgr, (image.shape[2], image.shape[3]), constant)
         blended = None
-        if overlay:
+        if self._refine == "edge":
+            mask = upsample_guided(soft_masks, bgr, background=constant)
+            if overlay:
+                blended = blend(bgr, mask, words.colours, alpha=alpha, skip=words.unpainted)
+        elif overlay:
             mask, blended = upsample_overlay(
                 soft_masks, bgr, words.colours, alpha=alpha, background=constant, skip=words.unpainted
             )

@@ -163,7 +163,10 @@ def test_the_network_size_can_be_chosen(tiny: Bundle, frame: np.ndarray) -> None
         Segmenter(tiny, size=3)
 
 
-def test_refined_masks_follow_the_colours_better(tiny: Bundle, segmenter: Segmenter, frame: np.ndarray) -> None:
+@pytest.mark.parametrize(("refine", "gain"), [("edge", 1.05), ("pamr", 1.2)])
+def test_refined_masks_follow_the_frame_better(
+    refine: str, gain: float, tiny: Bundle, segmenter: Segmenter, frame: np.ndarray
+) -> None:
     """Oracle: at the borders of refined masks the frame changes more than at the borders of plain ones."""
 
     def step_at_borders(mask: np.ndarray) -> float:
@@ -171,9 +174,11 @@ def test_refined_masks_follow_the_colours_better(tiny: Bundle, segmenter: Segmen
         borders = mask[:, 4:] != mask[:, :-4]
         return float(np.abs(grey[:, 4:] - grey[:, :-4])[borders].mean())
 
-    with Segmenter(tiny, classes="car, road|ground|asphalt", refine="pamr") as refined:
-        assert step_at_borders(refined(frame).mask) > 1.2 * step_at_borders(segmenter(frame).mask)
-    with pytest.raises(EngineError, match="refinement 'crf' given, expected one of none, pamr"):
+    with Segmenter(tiny, classes="car, road|ground|asphalt", refine=refine) as refined:
+        result = refined(frame, overlay=True)
+        assert np.array_equal(result.plot(), refined(frame).plot())
+    assert step_at_borders(result.mask) > gain * step_at_borders(segmenter(frame).mask)
+    with pytest.raises(EngineError, match="refinement 'crf' given, expected one of none, edge, pamr"):
         Segmenter(tiny, refine="crf")
 
 
