@@ -6,6 +6,8 @@
 PYTHON ?= python3
 # Versions that are known to work together; `make CONSTRAINTS= ...` takes the newest instead.
 CONSTRAINTS ?= constraints.txt
+# Test processes, each of one thread; by the file, so that fixtures are made once.
+PROCESSES ?= 2
 DEMO := .venv-demo
 DEV := .venv
 NATIVE := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h')
@@ -17,7 +19,7 @@ demo: $(DEMO)/installed
 	$(DEMO)/bin/python -m runtime test://cars out/demo.mp4 out/demo.png --classes "car, road|ground|asphalt"
 
 test: $(DEV)/installed
-	$(DEV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest --numprocesses $(PROCESSES) --dist loadfile
 
 check: $(DEV)/installed
 	$(DEV)/bin/ruff check
