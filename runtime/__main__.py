@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from runtime.errors import TclEdgeError
+from runtime.errors import SinkError, TclEdgeError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
@@ -112,6 +112,7 @@ def run(
                     refine=refine,  # type: ignore[arg-type] # checked by the segmenter
                 )
             )
+            _refuse_same_file(source, names)
             outputs = [open_sink(name, fps=frames.fps) for name in names]
             advance = stack.enter_context(_progress(frames))
             try:
@@ -132,6 +133,12 @@ def run(
     _report(latency, frames, names)
     if frames.problems:
         raise typer.Exit(1)
+
+
+def _refuse_same_file(source: str, sinks: Sequence[str]) -> None:
+    for sink in sinks:
+        if Path(sink).is_file() and Path(source).is_file() and Path(sink).samefile(source):
+            raise SinkError(f"{sink} is the source itself: choose another name, the source would be lost")
 
 
 def _fail(message: str) -> NoReturn:

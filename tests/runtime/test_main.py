@@ -92,6 +92,14 @@ def test_a_truncated_video_keeps_what_was_segmented_under_another_name(tmp_path:
     assert sum(1 for _ in frames(tmp_path / "o.partial.mp4")) > 20
 
 
+def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(SHIPPED_CLIP.read_bytes())
+    done = runtime("v.mp4", tmp_path / "v.mp4", "--classes", "car", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "is the source itself" in done.stderr
+    assert (tmp_path / "v.mp4").read_bytes() == SHIPPED_CLIP.read_bytes()
+
+
 def test_unreadable_pictures_are_skipped_counted_and_reported(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
