@@ -106,7 +106,7 @@ def _numbered(path: Path, frame: Frame) -> Path:
 
 
 class VideoSink(Sink):
-    """An MPEG-4 video with the overlay; every frame must have the size of the first, odd sides lose their last pixel."""
+    """An MPEG-4 video with the overlay; all frames are of the first one's size, odd sides lose their last pixel."""
 
     def __init__(self, path: Path, fps: float) -> None:
         _make_folder(path.parent)
