@@ -14,8 +14,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def sanitizes(compiler: str) -> bool:
+    command = [compiler, "-x", "c++", "-fsanitize=address,undefined", "-", "-o", "/dev/null"]
+    return subprocess.run(command, input="int main() {}", text=True, capture_output=True, check=False).returncode == 0
+
+
 # Clang compiles sanitizers several times faster than GCC.
-COMPILER = shutil.which("clang++") or shutil.which("g++")
+COMPILER = next((name for name in ("clang++", "g++") if shutil.which(name) and sanitizes(name)), None)
 
 
 def run(*command: str | Path) -> str:
