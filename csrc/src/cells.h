@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <numeric>
 #include <vector>
 
 #include "nodes.h"
@@ -35,12 +36,19 @@ struct Candidates {
     classes.clear();
     for (std::vector<float>* corner : corners()) corner->clear();
   }
-  void add(std::int32_t c, const NodeRow& top, const NodeRow& bottom, std::int64_t x) {
-    classes.push_back(c);
-    top_left.push_back(top.of(c)[x]);
-    top_right.push_back(top.of(c)[x + 1]);
-    bottom_left.push_back(bottom.of(c)[x]);
-    bottom_right.push_back(bottom.of(c)[x + 1]);
+  void add(const std::int32_t* ids, std::int64_t count, const NodeRow& top, const NodeRow& bottom,
+           std::int64_t x) {
+    const std::size_t first = classes.size();
+    classes.insert(classes.end(), ids, ids + count);
+    for (std::vector<float>* corner : corners()) corner->resize(classes.size());
+    for (std::size_t k = first; k < classes.size(); ++k) {
+      const float* upper = top.of(classes[k]) + x;
+      const float* under = bottom.of(classes[k]) + x;
+      top_left[k] = upper[0];
+      top_right[k] = upper[1];
+      bottom_left[k] = under[0];
+      bottom_right[k] = under[1];
+    }
   }
   void pad() {
     for (std::vector<float>* corner : corners()) corner->resize(classes.size() + kLanes);
@@ -62,55 +70,65 @@ inline float rounding_margin(const NodeRow& top, const NodeRow& bottom) {
   return std::max(top.magnitude, bottom.magnitude) * 0x1p-20f;
 }
 
-struct Corners {
-  float values[4];
-};
+// The winners at the four nodes of eight cells: the classes that may dominate others there.
+class Dominators {
+ public:
+  Dominators() {
+    for (int k = 0; k < 4; ++k) {
+      classes_[k] = all(-1);
+      for (int corner = 0; corner < 4; ++corner) exact_[k][corner] = clear_[k][corner] = all(kNothing);
+    }
+  }
 
-[[gnu::always_inline]] inline Corners corners_of(std::int64_t c, const NodeRow& top, const NodeRow& bottom,
-                                                 std::int64_t x) {
-  return {{top.of(c)[x], top.of(c)[x + 1], bottom.of(c)[x], bottom.of(c)[x + 1]}};
-}
-
-// The winners at the four nodes: the classes that may dominate others.
-struct Dominators {
-  std::int32_t classes[4];
-  Corners corners[4];
-  int count = 0;
-
-  [[gnu::always_inline]] void find(const NodeRow& top, const NodeRow& bottom, std::int64_t x) {
+  [[gnu::always_inline]] void set_cell(int lane, const NodeRow& top, const NodeRow& bottom, std::int64_t x,
+                                       float margin) {
     const auto i = static_cast<std::size_t>(x);
-    count = 0;
+    float highest = kNothing;
+    int count = 0;
     for (const std::int32_t d : {top.winner[i], top.winner[i + 1], bottom.winner[i], bottom.winner[i + 1]}) {
       bool known = false;
-      for (int k = 0; k < count; ++k) known |= classes[k] == d;
+      for (int k = 0; k < count; ++k) known |= classes_[k][lane] == d;
       if (known) continue;
-      classes[count] = d;
-      corners[count++] = corners_of(d, top, bottom, x);
-    }
-  }
-
-  // A bound that can be tested for many cells at a time: what is below it everywhere is dominated.
-  [[gnu::always_inline]] float bound(float margin) const {
-    float highest = 2 * kNan;
-    for (int k = 0; k < count; ++k) {
-      const float* v = corners[k].values;
-      highest = std::max(highest, std::min(std::min(v[0], v[1]), std::min(v[2], v[3])));
-    }
-    return highest - margin;
-  }
-
-  [[gnu::always_inline]] bool dominate(std::int32_t c, const Corners& candidate, float margin) const {
-    for (int k = 0; k < count; ++k) {
-      if (classes[k] == c) return false;
-      bool above = true;
-      for (int i = 0; i < 4; ++i) {
-        const float lead = corners[k].values[i] - candidate.values[i];
-        above &= classes[k] < c ? lead >= 0.0f : lead > margin;
+      const float values[4] = {top.of(d)[x], top.of(d)[x + 1], bottom.of(d)[x], bottom.of(d)[x + 1]};
+      highest = std::max(highest, std::min(std::min(values[0], values[1]), std::min(values[2], values[3])));
+      classes_[count][lane] = d;
+      for (int corner = 0; corner < 4; ++corner) {
+        exact_[count][corner][lane] = values[corner];
+        // Twice the margin, for this is rounded, too. Two values that are NaN differ by nothing that would
+        // count.
+        clear_[count][corner][lane] = values[corner] < -kLimit ? kNothing : values[corner] - 2 * margin;
       }
-      if (above) return true;
+      ++count;
     }
-    return false;
+    count_ = std::max(count_, count);
+    bound_[lane] = highest < -kLimit ? kNothing : highest - margin;
   }
+
+  // First a quick look: what is below the bound at all four nodes is dominated.
+  [[gnu::always_inline]] Ints may_win(Floats highest) const { return highest >= bound_; }
+
+  // Where class c is dominated, given with its values at the four nodes.
+  [[gnu::always_inline]] Ints dominate(std::int32_t c, const Floats (&values)[4]) const {
+    Ints dominated = all(0);
+    for (int k = 0; k < count_; ++k) {
+      const Ints lower = classes_[k] < c;
+      Ints below = all(-1);
+      for (int corner = 0; corner < 4; ++corner) {
+        below &= values[corner] <= (lower ? exact_[k][corner] : clear_[k][corner]);
+      }
+      dominated |= below;
+    }
+    return dominated;
+  }
+
+ private:
+  static constexpr float kNothing = -3e38f;  // below every value, NaN's included
+
+  Ints classes_[4];
+  Floats exact_[4][4];             // what a higher class must not exceed
+  Floats clear_[4][4];             // what a lower class must not exceed
+  Floats bound_ = all(-kNothing);  // nothing reaches it
+  int count_ = 0;
 };
 
 // Finds the candidates of all cells between two rows of nodes. `first_pixel` (width + 1 of them) says where
@@ -118,7 +136,10 @@ struct Dominators {
 // become one span. Without `prune` all classes are candidates everywhere.
 class CellFinder {
  public:
-  explicit CellFinder(std::int64_t classes) : classes_(classes) {}
+  explicit CellFinder(std::int64_t classes)
+      : classes_(classes), everything_(static_cast<std::size_t>(classes)) {
+    std::iota(everything_.begin(), everything_.end(), 0);
+  }
 
   [[gnu::always_inline]] void find(const NodeRow& top, const NodeRow& bottom,
                                    const std::vector<std::int32_t>& first_pixel, bool merge, bool prune,
@@ -143,12 +164,11 @@ class CellFinder {
         }
         const auto first = static_cast<std::int32_t>(row.candidates.classes.size());
         if (single) {
-          row.candidates.add(winner, top, bottom, x + i);
-        } else if (!prune) {
-          for (std::int32_t c = 0; c < classes_; ++c) row.candidates.add(c, top, bottom, x + i);
+          row.candidates.add(&winner, 1, top, bottom, x + i);
         } else {
-          for (const std::int32_t c : contested_[static_cast<std::size_t>(i)])
-            row.candidates.add(c, top, bottom, x + i);
+          const std::vector<std::int32_t>& ids =
+              prune ? contested_[static_cast<std::size_t>(i)] : everything_;
+          row.candidates.add(ids.data(), static_cast<std::int64_t>(ids.size()), top, bottom, x + i);
         }
         const auto count = static_cast<std::int32_t>(row.candidates.classes.size()) - first;
         row.spans.push_back({begin, end, first, count, static_cast<std::int32_t>(x + i)});
@@ -177,33 +197,31 @@ class CellFinder {
   // Lists the classes that are not dominated in each of the eight cells that is not settled.
   [[gnu::always_inline]] void contest(const NodeRow& top, const NodeRow& bottom, std::int64_t x,
                                       std::uint64_t settled, float margin) {
-    std::array<Dominators, kLanes> dominators;
-    Floats bound = all(-2 * kNan);  // nothing reaches it
+    Dominators dominators;
     for (int i = 0; i < kLanes; ++i) {
       contested_[static_cast<std::size_t>(i)].clear();
-      if ((settled >> (8 * i) & 1) != 0 || x + i + 1 >= top.stride) continue;
-      dominators[static_cast<std::size_t>(i)].find(top, bottom, x + i);
-      bound[i] = dominators[static_cast<std::size_t>(i)].bound(margin);
+      if ((settled >> (8 * i) & 1) == 0 && x + i + 1 < top.stride) {
+        dominators.set_cell(i, top, bottom, x + i, margin);
+      }
     }
-    for (std::int64_t c = 0; c < classes_; ++c) {
+    for (std::int32_t c = 0; c < static_cast<std::int32_t>(classes_); ++c) {
       const float* upper = top.of(c) + x;
       const float* under = bottom.of(c) + x;
-      const Floats highest = max(max(load<Floats>(upper), load<Floats>(upper + 1)),
-                                 max(load<Floats>(under), load<Floats>(under + 1)));
-      std::uint64_t alive = mask_bytes(highest >= bound);
+      const Floats values[4] = {load<Floats>(upper), load<Floats>(upper + 1), load<Floats>(under),
+                                load<Floats>(under + 1)};
+      const Ints maybe = dominators.may_win(max(max(values[0], values[1]), max(values[2], values[3])));
+      if (mask_bytes(maybe) == 0) continue;
+      std::uint64_t alive = mask_bytes(maybe & ~dominators.dominate(c, values));
       while (alive != 0) {
         const int i = __builtin_ctzll(alive) / 8;
         alive &= ~(std::uint64_t{0xFF} << (8 * i));
-        const auto id = static_cast<std::int32_t>(c);
-        if (!dominators[static_cast<std::size_t>(i)].dominate(id, corners_of(c, top, bottom, x + i),
-                                                              margin)) {
-          contested_[static_cast<std::size_t>(i)].push_back(id);
-        }
+        contested_[static_cast<std::size_t>(i)].push_back(c);
       }
     }
   }
 
   std::int64_t classes_;
+  std::vector<std::int32_t> everything_;
   std::array<std::vector<std::int32_t>, kLanes> contested_;
 };
 

@@ -79,6 +79,11 @@ template <typename Label, bool kConfidence>
   RowWriter<Label, kConfidence> writer(fractions.data());
   std::optional<Painter> painter;
   if (paint != nullptr) painter.emplace(*paint, masks.classes(), map.width);
+  // Where nearly every class might win, as in noise, and there are few pixels to gain, looking costs more
+  // than it saves.
+  constexpr int kSkippedRows = 7;
+  const bool small_cells = map.height * map.width < 256 * masks.height * masks.width;
+  int rows_to_skip = 0;
   std::int64_t loaded = -1;  // the grid row that `bottom` holds
   for (std::int64_t y = begin; y < end;) {
     const Tap row = tap(y, masks.height, map.height);
@@ -89,7 +94,10 @@ template <typename Label, bool kConfidence>
     }
     load_nodes(masks, row.high, bottom);
     loaded = row.high;
-    finder.find(top, bottom, first_pixel, !kConfidence, prune, cells);
+    const bool look = prune && rows_to_skip-- <= 0;
+    finder.find(top, bottom, first_pixel, !kConfidence, look, cells);
+    const auto kept = static_cast<std::int64_t>(cells.candidates.classes.size());
+    if (look) rows_to_skip = small_cells && 5 * kept > 3 * masks.classes() * masks.width ? kSkippedRows : 0;
     while (y < end) {  // blocks of rows between these nodes
       float downs[kBlockRows];
       std::int64_t rows = 0;
