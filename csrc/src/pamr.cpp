@@ -12,6 +12,65 @@
 
 namespace tcl {
 
+void reference_pamr(const PamrShape& shape, const float* image, const float* masks,
+                    const std::int32_t* dilations, std::int64_t num_dilations, std::int64_t iterations,
+                    float* refined) {
+  const std::int64_t plane = shape.height * shape.width;
+  const std::int64_t count = 8 * num_dilations;
+  const auto neighbour = [&](std::int64_t y, std::int64_t x, std::int64_t k) {
+    const std::int64_t direction = k % 8 + (k % 8 >= 4 ? 1 : 0);  // of nine, without the middle
+    const std::int64_t step = dilations[k / 8];
+    const std::int64_t down = std::clamp<std::int64_t>(y + (direction / 3 - 1) * step, 0, shape.height - 1);
+    const std::int64_t right = std::clamp<std::int64_t>(x + (direction % 3 - 1) * step, 0, shape.width - 1);
+    return down * shape.width + right;
+  };
+  std::vector<float> weights(static_cast<std::size_t>(plane * count));
+  for (std::int64_t p = 0; p < plane; ++p) {
+    const std::int64_t y = p / shape.width, x = p % shape.width;
+    std::vector<double> difference(static_cast<std::size_t>(count));
+    for (std::int64_t c = 0; c < 3; ++c) {
+      const float* channel = image + c * plane;
+      // The centre pixel counts once for every dilation.
+      const double samples = static_cast<double>(count + num_dilations);
+      double sum = 0, squares = 0;
+      for (std::int64_t k = 0; k < count; ++k) sum += channel[neighbour(y, x, k)] - channel[p];
+      const double mean = sum / samples;
+      for (std::int64_t k = 0; k < count; ++k) {
+        const double d = channel[neighbour(y, x, k)] - channel[p] - mean;
+        squares += d * d;
+      }
+      squares += static_cast<double>(num_dilations) * mean * mean;
+      const double unit = 1e-8 + 0.1 * std::sqrt(squares / (samples - 1));
+      for (std::int64_t k = 0; k < count; ++k) {
+        difference[static_cast<std::size_t>(k)] +=
+            std::abs(channel[neighbour(y, x, k)] - channel[p]) / unit / 3;
+      }
+    }
+    const double least = *std::min_element(difference.begin(), difference.end());
+    double total = 0;
+    for (double& value : difference) total += value = std::exp(least - value);
+    for (std::int64_t k = 0; k < count; ++k) {
+      weights[static_cast<std::size_t>(p * count + k)] =
+          static_cast<float>(difference[static_cast<std::size_t>(k)] / total);
+    }
+  }
+  std::copy_n(masks, shape.count * plane, refined);
+  std::vector<float> before(static_cast<std::size_t>(plane));
+  for (std::int64_t n = 0; n < shape.count; ++n) {
+    for (std::int64_t step = 0; step < iterations; ++step) {
+      std::copy_n(refined + n * plane, plane, before.begin());
+      for (std::int64_t p = 0; p < plane; ++p) {
+        float sum = 0;
+        for (std::int64_t k = 0; k < count; ++k) {
+          sum += weights[static_cast<std::size_t>(p * count + k)] *
+                 before[static_cast<std::size_t>(neighbour(p / shape.width, p % shape.width, k))];
+        }
+        refined[n * plane + p] = sum;
+      }
+    }
+  }
+}
+
 #if defined(__GNUC__)
 namespace {
 
@@ -123,6 +182,13 @@ void pamr(const PamrShape& shape, const float* image, const float* masks, const 
                }
              }
            });
+}
+
+#else
+
+void pamr(const PamrShape& shape, const float* image, const float* masks, const std::int32_t* dilations,
+          std::int64_t num_dilations, std::int64_t iterations, int, float* refined) {
+  reference_pamr(shape, image, masks, dilations, num_dilations, iterations, refined);
 }
 
 #endif

@@ -20,4 +20,9 @@ struct PamrShape {
 void pamr(const PamrShape& shape, const float* image, const float* masks, const std::int32_t* dilations,
           std::int64_t num_dilations, std::int64_t iterations, int threads, float* refined);
 
+// The same in scalar code, pixel by pixel; equal but for rounding.
+void reference_pamr(const PamrShape& shape, const float* image, const float* masks,
+                    const std::int32_t* dilations, std::int64_t num_dilations, std::int64_t iterations,
+                    float* refined);
+
 }  // namespace tcl
