@@ -24,9 +24,9 @@ def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProc
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files under version control, without anything built."""
+    """The files under version control, without anything built: afresh for each test, since builds leave objects."""
     folder = tmp_path_factory.mktemp("clone")
     listed = run("git", "ls-files", "-z", cwd=ROOT)
     if listed.returncode:
@@ -69,7 +69,8 @@ def test_without_a_compiler_the_build_says_what_to_install(clone: Path, tmp_path
 
 
 def test_a_checkout_that_is_not_built_says_so(clone: Path) -> None:
-    done = run(sys.executable, "-c", "import runtime", cwd=clone)
+    # -S: an editable installation would find the extension of the checkout that the tests belong to.
+    done = run(sys.executable, "-S", "-c", "import runtime", cwd=clone)
     assert done.returncode != 0
     assert "run `pip install --editable .`" in done.stderr
 
