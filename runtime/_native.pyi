@@ -23,6 +23,7 @@ def upsample(
     guide: npt.NDArray[np.uint8] | None = None,
     brightness: npt.NDArray[np.uint8] | None = None,
     likeness: npt.NDArray[np.float32] | None = None,
+    thresholds: npt.NDArray[np.float32] | None = None,
 ) -> None: ...
 def blend(
     frame: npt.NDArray[np.uint8],

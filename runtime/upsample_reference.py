@@ -24,6 +24,28 @@ def likeness_table(tolerance: float) -> npt.NDArray[np.float32]:
     return np.maximum(np.exp(-(difference**2) / (2 * tolerance**2)), 1e-3).astype(np.float32)
 
 
+def cleaned_thresholds(thresholds: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Limit thresholds as masks are limited; -inf stays: no threshold."""
+    numbers = np.asarray(thresholds, np.float64)
+    limited: npt.NDArray[np.float32] = np.where(numbers == -np.inf, -np.inf, numbers.clip(-1e20, 1e20)).astype(
+        np.float32
+    )
+    return limited
+
+
+def _without(
+    scores: npt.NDArray[np.float32], total: Any, thresholds: npt.ArrayLike | None, background: float | None
+) -> npt.NDArray[np.float32]:
+    """Take out of the race, pixel by pixel, what does not exceed its threshold; scores are `total` times too large."""
+    if thresholds is None:
+        return scores
+    limits = cleaned_thresholds(thresholds)
+    if background is not None:
+        limits = np.concatenate([np.full(1, -np.inf, np.float32), limits])
+    remaining: npt.NDArray[np.float32] = np.where(scores > limits[:, None, None] * total, scores, -np.inf)
+    return remaining
+
+
 def _cleaned_scores(masks: Masks, background: float | None) -> npt.NDArray[np.float32]:
     """All classes (K,h,w), with limits, and a number for NaN."""
     scores = np.asarray(masks, np.float32)
@@ -35,7 +57,11 @@ def _cleaned_scores(masks: Masks, background: float | None) -> npt.NDArray[np.fl
 
 
 def reference_upsample_argmax(
-    masks: Masks, size: tuple[int, int], *, background: float | None = None
+    masks: Masks,
+    size: tuple[int, int],
+    *,
+    background: float | None = None,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Labels, Bytes]:
     """Do in plain NumPy what `upsample_argmax` does with `confidence`, with memory for K x H x W floats."""
     scores = _cleaned_scores(masks, background)
@@ -43,13 +69,20 @@ def reference_upsample_argmax(
         low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
         fraction = fraction[:, None] if axis == 1 else fraction
         scores = (1 - fraction) * scores.take(low, axis) + fraction * scores.take(high, axis)
+    scores = _without(scores, np.float32(1), thresholds, background)
     labels = scores.argmax(0).astype(label_dtype(len(scores)))
     confidence = (scores.max(0).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return labels, confidence
 
 
 def reference_upsample_guided(
-    masks: Masks, frame: Bytes, brightness: Bytes, *, tolerance: float = 20.0, background: float | None = None
+    masks: Masks,
+    frame: Bytes,
+    brightness: Bytes,
+    *,
+    tolerance: float = 20.0,
+    background: float | None = None,
+    thresholds: npt.ArrayLike | None = None,
 ) -> tuple[Labels, Bytes]:
     """Do in plain NumPy what `upsample_guided` does with `confidence`, with memory for K x H x W floats.
 
@@ -69,6 +102,7 @@ def reference_upsample_guided(
             weight = vertical[:, None] * horizontal * likeness[np.abs(pixels - nodes[at])]
             value = value + weight * scores[:, at[0], at[1]]
             total = total + weight
+    value = _without(value, total, thresholds, background)
     labels = value.argmax(0).astype(label_dtype(len(scores)))
     confidence = ((value.max(0) / total).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return labels, confidence

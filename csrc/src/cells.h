@@ -4,12 +4,15 @@
 // whatever the (non-negative) weights of the nodes. So c needs no further look. In float arithmetic
 //   * d < c: holds exactly, for rounding keeps the order, and a tie goes to d.
 //   * d > c: rounding might turn a lead into a tie, which c would win. So a lead by `margin` is asked for,
-//   which exceeds
-//     what rounding can do.
+//     which exceeds what rounding can do.
+//
+// With thresholds, d must also take part wherever c does: everywhere in the cell, or its threshold is not
+// higher. And c needs no look where it is below its threshold at all four nodes.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -30,10 +33,12 @@ struct Span {
 // kLanes can be read from any candidate.
 struct Candidates {
   std::vector<std::int32_t> classes;
+  std::vector<float> thresholds;
   std::vector<float> top_left, top_right, bottom_left, bottom_right;
 
   void clear() {
     classes.clear();
+    thresholds.clear();
     for (std::vector<float>* corner : corners()) corner->clear();
   }
   void add(const std::int32_t* ids, std::int64_t count, const NodeRow& top, const NodeRow& bottom,
@@ -76,12 +81,13 @@ class Dominators {
   Dominators() {
     for (int k = 0; k < 4; ++k) {
       classes_[k] = all(-1);
+      threshold_[k] = all(kNone);
       for (int corner = 0; corner < 4; ++corner) exact_[k][corner] = clear_[k][corner] = all(kNothing);
     }
   }
 
   [[gnu::always_inline]] void set_cell(int lane, const NodeRow& top, const NodeRow& bottom, std::int64_t x,
-                                       float margin) {
+                                       float margin, const std::vector<float>& thresholds) {
     const auto i = static_cast<std::size_t>(x);
     float highest = kNothing;
     int count = 0;
@@ -90,8 +96,12 @@ class Dominators {
       for (int k = 0; k < count; ++k) known |= classes_[k][lane] == d;
       if (known) continue;
       const float values[4] = {top.of(d)[x], top.of(d)[x + 1], bottom.of(d)[x], bottom.of(d)[x + 1]};
-      highest = std::max(highest, std::min(std::min(values[0], values[1]), std::min(values[2], values[3])));
+      const float lowest = std::min(std::min(values[0], values[1]), std::min(values[2], values[3]));
+      const float threshold = thresholds[static_cast<std::size_t>(d)];
+      const bool everywhere = lowest - margin > threshold;
+      if (everywhere) highest = std::max(highest, lowest);
       classes_[count][lane] = d;
+      threshold_[count][lane] = everywhere ? kNone : threshold;
       for (int corner = 0; corner < 4; ++corner) {
         exact_[count][corner][lane] = values[corner];
         // Twice the margin, for this is rounded, too. Two values that are NaN differ by nothing that would
@@ -104,15 +114,17 @@ class Dominators {
     bound_[lane] = highest < -kLimit ? kNothing : highest - margin;
   }
 
-  // First a quick look: what is below the bound at all four nodes is dominated.
-  [[gnu::always_inline]] Ints may_win(Floats highest) const { return highest >= bound_; }
+  // First a quick look: what is below the bound, or clearly below its threshold, at all four nodes is out.
+  [[gnu::always_inline]] Ints may_win(Floats highest, Floats threshold) const {
+    return (highest >= bound_) & (highest > threshold);
+  }
 
   // Where class c is dominated, given with its values at the four nodes.
-  [[gnu::always_inline]] Ints dominate(std::int32_t c, const Floats (&values)[4]) const {
+  [[gnu::always_inline]] Ints dominate(std::int32_t c, const Floats (&values)[4], Floats threshold) const {
     Ints dominated = all(0);
     for (int k = 0; k < count_; ++k) {
       const Ints lower = classes_[k] < c;
-      Ints below = all(-1);
+      Ints below = threshold_[k] <= threshold;
       for (int corner = 0; corner < 4; ++corner) {
         below &= values[corner] <= (lower ? exact_[k][corner] : clear_[k][corner]);
       }
@@ -123,8 +135,10 @@ class Dominators {
 
  private:
   static constexpr float kNothing = -3e38f;  // below every value, NaN's included
+  static constexpr float kNone = -std::numeric_limits<float>::infinity();
 
   Ints classes_[4];
+  Floats threshold_[4];            // none where the class takes part in the whole cell
   Floats exact_[4][4];             // what a higher class must not exceed
   Floats clear_[4][4];             // what a lower class must not exceed
   Floats bound_ = all(-kNothing);  // nothing reaches it
@@ -136,9 +150,10 @@ class Dominators {
 // become one span. Without `prune` all classes are candidates everywhere.
 class CellFinder {
  public:
-  explicit CellFinder(std::int64_t classes)
-      : classes_(classes), everything_(static_cast<std::size_t>(classes)) {
+  explicit CellFinder(const Masks& masks)
+      : thresholded_(masks.thresholds != nullptr), everything_(static_cast<std::size_t>(masks.classes())) {
     std::iota(everything_.begin(), everything_.end(), 0);
+    for (const std::int32_t c : everything_) thresholds_.push_back(masks.threshold_of(c));
   }
 
   [[gnu::always_inline]] void find(const NodeRow& top, const NodeRow& bottom,
@@ -171,6 +186,10 @@ class CellFinder {
           row.candidates.add(ids.data(), static_cast<std::int64_t>(ids.size()), top, bottom, x + i);
         }
         const auto count = static_cast<std::int32_t>(row.candidates.classes.size()) - first;
+        for (std::int32_t k = first; thresholded_ && k < first + count; ++k) {
+          row.candidates.thresholds.push_back(
+              threshold_of(row.candidates.classes[static_cast<std::size_t>(k)]));
+        }
         row.spans.push_back({begin, end, first, count, static_cast<std::int32_t>(x + i)});
       }
     }
@@ -201,17 +220,19 @@ class CellFinder {
     for (int i = 0; i < kLanes; ++i) {
       contested_[static_cast<std::size_t>(i)].clear();
       if ((settled >> (8 * i) & 1) == 0 && x + i + 1 < top.stride) {
-        dominators.set_cell(i, top, bottom, x + i, margin);
+        dominators.set_cell(i, top, bottom, x + i, margin, thresholds_);
       }
     }
-    for (std::int32_t c = 0; c < static_cast<std::int32_t>(classes_); ++c) {
+    for (const std::int32_t c : everything_) {
       const float* upper = top.of(c) + x;
       const float* under = bottom.of(c) + x;
       const Floats values[4] = {load<Floats>(upper), load<Floats>(upper + 1), load<Floats>(under),
                                 load<Floats>(under + 1)};
-      const Ints maybe = dominators.may_win(max(max(values[0], values[1]), max(values[2], values[3])));
+      const Floats highest = max(max(values[0], values[1]), max(values[2], values[3]));
+      const float threshold = threshold_of(c);
+      const Ints maybe = dominators.may_win(highest, all(threshold - margin));
       if (mask_bytes(maybe) == 0) continue;
-      std::uint64_t alive = mask_bytes(maybe & ~dominators.dominate(c, values));
+      std::uint64_t alive = mask_bytes(maybe & ~dominators.dominate(c, values, all(threshold)));
       while (alive != 0) {
         const int i = __builtin_ctzll(alive) / 8;
         alive &= ~(std::uint64_t{0xFF} << (8 * i));
@@ -220,8 +241,11 @@ class CellFinder {
     }
   }
 
-  std::int64_t classes_;
-  std::vector<std::int32_t> everything_;
+  float threshold_of(std::int32_t c) const { return thresholds_[static_cast<std::size_t>(c)]; }
+
+  bool thresholded_;
+  std::vector<std::int32_t> everything_;  // all classes
+  std::vector<float> thresholds_;         // of each
   std::array<std::vector<std::int32_t>, kLanes> contested_;
 };
 

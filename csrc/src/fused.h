@@ -73,7 +73,7 @@ template <typename Label, bool kConfidence>
 
   NodeRow top(masks.classes(), masks.width);
   NodeRow bottom(masks.classes(), masks.width);
-  CellFinder finder(masks.classes());
+  CellFinder finder(masks);
   CellRow cells;
   PixelBlock<Label> block(map.width, kConfidence);
   RowWriter<Label, kConfidence> writer(fractions.data());

@@ -17,7 +17,7 @@ namespace tcl {
 struct NodeRow {
   std::vector<float> values;
   std::vector<float> best;   // the winner's value
-  std::vector<float> lower;  // the best value among classes below the winner
+  std::vector<float> lower;  // the best value among classes below the winner, and the winner's threshold
   std::vector<std::int32_t> winner;
   std::int64_t stride;
   float magnitude = 0;  // largest absolute value, NaN left out
@@ -101,6 +101,11 @@ template <typename Stored>
       add_class(row, c, static_cast<const std::uint16_t*>(masks.values) + offset, masks.width, magnitude);
     } else {
       add_class(row, c, static_cast<const float*>(masks.values) + offset, masks.width, magnitude);
+    }
+  }
+  if (masks.thresholds != nullptr) {
+    for (std::size_t x = 0; x < row.lower.size(); ++x) {
+      row.lower[x] = std::max(row.lower[x], masks.threshold_of(row.winner[x]));
     }
   }
   row.magnitude = 0;

@@ -64,6 +64,8 @@ class RowWriter {
         float* values = kValues ? block.values.data() + y * block.stride : nullptr;
         if (guided != nullptr && (span.count > 1 || kValues)) {
           write_guided(span, from, downs[y], guided[y], labels, values);
+        } else if (!from.thresholds.empty() && (span.count > 1 || kValues)) {
+          write_thresholded(span, from, downs[y], labels, values);
         } else if (span.count == 1 && !kValues) {
           fill(labels + span.begin, span.end - span.begin, static_cast<Label>(from.classes[first]));
         } else if (span.count <= 2) {
@@ -163,6 +165,31 @@ class RowWriter {
     }
   }
 
+  [[gnu::always_inline]] void write_thresholded(const Span& span, const Candidates& from, float down,
+                                                Label* labels, float* values) {
+    const auto count = static_cast<std::size_t>(span.count);
+    const auto first = static_cast<std::size_t>(span.first);
+    left_.resize(std::max(left_.size(), count));
+    right_.resize(std::max(right_.size(), count));
+    for (std::size_t k = 0; k < count; ++k) {
+      left_[k] = between(from.top_left[first + k], from.bottom_left[first + k], down);
+      right_[k] = between(from.top_right[first + k], from.bottom_right[first + k], down);
+    }
+    for (std::int32_t x = span.begin; x < span.end; x += kLanes) {
+      const Floats right = load<Floats>(fractions_ + x);
+      Floats best = all(3 * kNan);  // below every value
+      Ints label = all(0);
+      for (std::size_t k = 0; k < count; ++k) {
+        const Floats value = between(all(left_[k]), all(right_[k]), right);
+        const Ints wins = value > max(best, all(from.thresholds[first + k]));
+        best = wins ? value : best;
+        label = wins ? all(from.classes[first + k]) : label;
+      }
+      store_labels(labels + x, label);
+      if constexpr (kValues) store(values + x, best);
+    }
+  }
+
   // Four weights a pixel, which all classes share.
   [[gnu::always_inline]] void write_guided(const Span& span, const Candidates& from, float down,
                                            const GuidedRow& row, Label* labels, float* values) {
@@ -181,19 +208,22 @@ class RowWriter {
                                  all(1.0f - down) * right * load<Floats>(likeness[1]),
                                  all(down) * left * load<Floats>(likeness[2]),
                                  all(down) * right * load<Floats>(likeness[3])};
-      Floats best = all(0.0f);
+      const Floats total = weights[0] + weights[1] + weights[2] + weights[3];
+      const bool thresholded = !from.thresholds.empty();
+      Floats best = all(3 * kNan);  // below every value
       Ints label = all(0);
       for (std::int32_t k = 0; k < span.count; ++k) {
         const auto candidate = static_cast<std::size_t>(span.first + k);
+        const Floats least = thresholded ? max(best, from.thresholds[candidate] * total) : best;
         const Floats value =
             weights[0] * all(from.top_left[candidate]) + weights[1] * all(from.top_right[candidate]) +
             weights[2] * all(from.bottom_left[candidate]) + weights[3] * all(from.bottom_right[candidate]);
-        const Ints wins = k == 0 ? all(-1) : value > best;
+        const Ints wins = value > least;
         best = wins ? value : best;
         label = wins ? all(from.classes[candidate]) : label;
       }
       store_labels(labels + x, label);
-      if constexpr (kValues) store(values + x, best / (weights[0] + weights[1] + weights[2] + weights[3]));
+      if constexpr (kValues) store(values + x, best / total);
     }
   }
 

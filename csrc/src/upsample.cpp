@@ -87,11 +87,15 @@ void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint*
   std::vector<float> nodes(static_cast<std::size_t>(masks.width));  // one class, interpolated to the row
   std::vector<float> values(static_cast<std::size_t>(map.width)), best(values.size());
   std::vector<PixelWeights> weights(guide != nullptr ? values.size() : 0);
+  std::vector<float> totals(values.size(), 1.0f);
   for (std::int64_t y = begin; y < end; ++y) {
     const Tap row = tap(y, masks.height, map.height);
     Label* labels = map.labels + y * map.width;
     for (std::size_t x = 0; x < weights.size(); ++x) {
-      weights[x] = guided_weights(*guide, y, static_cast<std::int64_t>(x), masks.width, row, columns[x]);
+      const PixelWeights w =
+          guided_weights(*guide, y, static_cast<std::int64_t>(x), masks.width, row, columns[x]);
+      weights[x] = w;
+      totals[x] = w.top_left + w.top_right + w.bottom_left + w.bottom_right;
     }
     for (std::int64_t c = 0; c < masks.classes(); ++c) {
       if (guide != nullptr) {
@@ -99,17 +103,15 @@ void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint*
       } else {
         bilinear_values(masks, c, row, columns, nodes, values);
       }
+      const float threshold = masks.threshold_of(c);
       for (std::size_t x = 0; x < values.size(); ++x) {
-        if (c == 0 || values[x] > best[x]) {
+        if (c == 0 || values[x] > std::max(best[x], threshold * totals[x])) {
           best[x] = values[x];
           labels[x] = static_cast<Label>(c);
         }
       }
     }
-    for (std::size_t x = 0; x < weights.size(); ++x) {
-      const PixelWeights& w = weights[x];
-      best[x] /= w.top_left + w.top_right + w.bottom_left + w.bottom_right;
-    }
+    for (std::size_t x = 0; x < weights.size(); ++x) best[x] /= totals[x];
     if (map.confidence != nullptr) {
       std::transform(best.begin(), best.end(), map.confidence + y * map.width, as_byte);
     }

@@ -48,6 +48,17 @@ def masks_of_kind(rng, kind, shape):
     return masks
 
 
+def make_thresholds(rng, masks, case):
+    """Some of the masks' own values, so that ties occur, and no threshold here and there; None if not asked for."""
+    if not case["thresholded"]:
+        return None
+    thresholds = rng.choice(masks.ravel(), len(masks)).astype(np.float32)
+    thresholds[np.isnan(thresholds) | (rng.random(len(masks)) < 0.2)] = -np.inf
+    if case["background"] is None:
+        thresholds[0] = -np.inf
+    return thresholds
+
+
 CASES = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(["smooth", "noise", "tied", "special"]),
@@ -58,6 +69,7 @@ CASES = st.fixed_dictionaries(
         "size": st.tuples(st.integers(1, 70), st.integers(1, 70)) | st.tuples(st.just(19), st.integers(150, 400)),
         "background": st.none() | st.floats(-1, 1) | st.just(1e30),
         "half": st.booleans(),
+        "thresholded": st.booleans(),
         "seed": st.integers(0, 2**32 - 1),
     }
 )
@@ -76,13 +88,12 @@ def test_labels_confidence_and_colours_equal_the_reference(case):
     colors = rng.integers(0, 256, (classes, 3), np.uint8)
     alpha, skip = rng.random(), rng.choice([None, 0, classes - 1])
 
-    labels, confidence = reference_upsample_argmax(masks, case["size"], background=case["background"])
+    options = {"background": case["background"], "thresholds": make_thresholds(rng, masks, case)}
+    labels, confidence = reference_upsample_argmax(masks, case["size"], **options)
     blended = reference_blend(frame, labels, colors, alpha=alpha, skip=skip)
 
-    np.testing.assert_array_equal(upsample_argmax(masks, case["size"], background=case["background"]), labels)
-    actual = upsample_overlay(
-        masks, frame, colors, alpha=alpha, background=case["background"], skip=skip, confidence=True
-    )
+    np.testing.assert_array_equal(upsample_argmax(masks, case["size"], **options), labels)
+    actual = upsample_overlay(masks, frame, colors, alpha=alpha, skip=skip, confidence=True, **options)
     np.testing.assert_array_equal(actual[0], labels)
     np.testing.assert_array_equal(actual[1], blended)
     np.testing.assert_array_equal(actual[2], confidence)
@@ -126,6 +137,7 @@ def test_guided_labels_and_confidence_equal_the_reference(case, tolerance):
     masks = masks_of_kind(rng, case["kind"], case["shape"])
     frame = np.asarray(rng.integers(0, 256, (*case["size"], 3), np.uint8))
     options = {"tolerance": tolerance, "background": case["background"]}
+    options["thresholds"] = make_thresholds(rng, masks, case)
     brightness = node_brightness(frame, masks.shape[1:])
     labels, confidence = reference_upsample_guided(masks, frame, brightness, **options)
     actual = upsample_guided(masks, frame, confidence=True, **options)
@@ -226,6 +238,30 @@ def test_only_nan_is_the_first_class_without_confidence():
     labels, confidence = upsample_argmax(np.full((3, 2, 2), np.nan, np.float32), (9, 9), confidence=True)
     assert not labels.any()
     assert not confidence.any()
+
+
+def test_a_mask_wins_only_above_its_threshold():
+    # Closed form: at pixel edge x of 8 mask 0 is 0.9, mask 1 rises from 0.5 to 1.
+    masks = np.array([[[0.9, 0.9]], [[0.5, 1.0]]], np.float32)
+    values = 0.5 + 0.5 * ((np.arange(8) + 0.5) / 4 - 0.5).clip(0, 1)
+
+    def labels(*thresholds):
+        return upsample_argmax(masks, (1, 8), background=0.2, thresholds=thresholds)[0]
+
+    np.testing.assert_array_equal(labels(-np.inf, -np.inf), np.where(values > 0.9, 2, 1))
+    np.testing.assert_array_equal(labels(0.95, 0.6), np.where(values > 0.6, 2, 0))  # the better one is out
+    np.testing.assert_array_equal(labels(0.9, 1.0), np.zeros(8))  # not exceeded: equal
+    np.testing.assert_array_equal(labels(0.5, np.inf), np.ones(8))
+    assert upsample_argmax(masks, (1, 8), thresholds=[-np.inf, 0.7])[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+
+
+def test_thresholds_of_minus_infinity_change_nothing_and_nan_exceeds_no_other():
+    masks = soft_masks(np.random.default_rng(0), 5, 8, 8)
+    masks[1, 2, 2] = np.nan
+    none = np.full(5, -np.inf)
+    np.testing.assert_array_equal(upsample_argmax(masks, (60, 60), thresholds=none), upsample_argmax(masks, (60, 60)))
+    nan = np.full((1, 3, 3), np.nan, np.float32)
+    assert (upsample_argmax(nan, (9, 9), background=-1e20, thresholds=[-1e25]) == 0).all()
 
 
 def test_infinity_wins_and_loses():
@@ -354,6 +390,10 @@ COLORS = np.zeros((2, 3), np.uint8)
         ({"threads": 1.5}, TypeError, "threads 1.5 given, expected an integer"),
         ({"background": float("nan")}, ValueError, "background nan given, expected a finite number"),
         ({"background": float("inf")}, ValueError, "background inf given"),
+        ({"thresholds": [0.5]}, ValueError, r"thresholds of shape \(1,\) given, expected \(2,\), one a mask"),
+        ({"thresholds": [np.nan, 0], "background": 0}, ValueError, "thresholds: NaN given"),
+        ({"thresholds": ["a", "b"]}, TypeError, "thresholds: <U1 given, expected numbers"),
+        ({"thresholds": [0.5, 0.5]}, ValueError, r"without background given, and thresholds\[0\] is 0.5"),
         ({"out": np.zeros((4, 5), np.uint16)}, TypeError, "out: uint16 array given, expected a uint8 array"),
         ({"out": np.zeros((5, 4), np.uint8)}, ValueError, r"shape \(5, 4\) given, expected \(4, 5\)"),
         ({"out": np.zeros((4, 10), np.uint8)[:, ::2]}, ValueError, "contiguous and writable"),

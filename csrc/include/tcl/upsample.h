@@ -8,9 +8,14 @@
 //
 // Equal values go to the lowest class. Values beyond +-1e20, infinities included, count as +-1e20. NaN counts
 // as far below that: a pixel gets a class that is NaN around it only if every class is.
+//
+// With thresholds, only masks that exceed theirs take part at a pixel, so the rest is left to class 0, which
+// must take part everywhere. A value that equals its threshold does not exceed it, and NaN exceeds none but
+// -infinity.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 namespace tcl {
 
@@ -26,8 +31,15 @@ struct Masks {
   std::int64_t width;
   // If set, the background is class 0 with this finite value everywhere, and mask i is class i + 1.
   const float* background = nullptr;
+  // If set, one number of at most 1e20 a mask, or -infinity for a mask that takes part everywhere. Without a
+  // background the first must be that: mask 0 then is the background.
+  const float* thresholds = nullptr;
 
   std::int64_t classes() const { return count + (background != nullptr ? 1 : 0); }
+  float threshold_of(std::int64_t c) const {
+    const std::int64_t mask = c - (background != nullptr ? 1 : 0);
+    return thresholds == nullptr || mask < 0 ? -std::numeric_limits<float>::infinity() : thresholds[mask];
+  }
 };
 
 // How labels are painted on a frame.
@@ -69,7 +81,8 @@ struct Execution {
 // much more as its brightness is like the pixel's. Value = sum of weight * value at node, in the order top
 // left, top right, bottom left, bottom right; weight = product of the bilinear weights, vertical *
 // horizontal, times likeness[difference in brightness]. Brightness = (29 * first + 150 * second + 77 * third
-// channel + 128) / 256, rounded down.
+// channel + 128) / 256, rounded down. A threshold is held against the weighted mean: value > threshold * (sum
+// of the weights).
 struct Guide {
   const std::uint8_t* frame;        // (map.height, map.width, 3), pixels contiguous
   std::int64_t frame_stride_bytes;  // from one row to the next
