@@ -37,16 +37,23 @@ CONVOLUTION_NAMES = {"conv": "first", "conv2": "second"}
 BLOCK_NAMES = {
     "ln_1.weight": "norm1.weight",
     "ln_1.bias": "norm1.bias",
-    "attn.in_proj_weight": "value.weight",
-    "attn.in_proj_bias": "value.bias",
-    "attn.out_proj.weight": "out.weight",
-    "attn.out_proj.bias": "out.bias",
+    "attn.in_proj_weight": "attention.qkv.weight",
+    "attn.in_proj_bias": "attention.qkv.bias",
+    "attn.out_proj.weight": "attention.out.weight",
+    "attn.out_proj.bias": "attention.out.bias",
     "ln_2.weight": "norm2.weight",
     "ln_2.bias": "norm2.bias",
     "mlp.c_fc.weight": "mlp.c_fc.weight",
     "mlp.c_fc.bias": "mlp.c_fc.bias",
     "mlp.c_proj.weight": "mlp.c_proj.weight",
     "mlp.c_proj.bias": "mlp.c_proj.bias",
+}
+# The last block attends to nothing but itself, so of its attention only values and output are kept.
+FINAL_BLOCK_NAMES = BLOCK_NAMES | {
+    "attn.in_proj_weight": "value.weight",
+    "attn.in_proj_bias": "value.bias",
+    "attn.out_proj.weight": "out.weight",
+    "attn.out_proj.bias": "out.bias",
 }
 OTHER_NAMES = {
     "masker.image_encoder.decoder.image_proj.ln.weight": "projection.module.readout.norm.weight",
@@ -180,6 +187,7 @@ def tcl_from_clip(
     if checkpoint is not None:
         if not isinstance(image_encoder, ViTEncoder):
             raise WeightsError(f"{checkpoint} was trained on a vision transformer and {clip.name} is none")
+        image_encoder = image_encoder.with_late_blocks(_num_owned_blocks(state, image_encoder, str(checkpoint)))
         grounder, report = official_grounder(state, image_encoder, str(checkpoint))
         preprocess = Preprocess(IMAGENET_MEAN, IMAGENET_STD, TCL_SIZE, multiple_of=image_encoder.stride)
         if on_report:
@@ -192,18 +200,17 @@ def official_grounder(state: Mapping[str, Tensor], encoder: ViTEncoder, path: st
 
     Args:
         state: tensors of the checkpoint by their official names.
-        encoder: the frozen tower it was trained on.
+        encoder: the frozen tower it was trained on, with as many late blocks as the grounder owns.
         path: for messages.
 
     Raises:
-        WeightsError: no TCL checkpoint, names left over, other shapes, or a grounder of several blocks.
+        WeightsError: no TCL checkpoint, names left over, other shapes, or blocks that the tower does not have.
     """
-    if not any(name.startswith("masker.") for name in state):
-        raise WeightsError(f"{path} is no TCL checkpoint: no name begins with 'masker.'; is it the CLIP file?")
-    _check_blocks(state, encoder, path)
+    if _num_owned_blocks(state, encoder, path) != encoder.num_late:
+        raise ValueError(f"an encoder with {encoder.num_late} late block(s): expected those that {path} owns")
     num_stages = 1 + max((int(match[1]) for name in state if (match := STAGE.fullmatch(name))), default=-1)
     grounder = grounder_for(encoder, num_stages)
-    keys = tuple(_imported(name, value) for name, value in state.items())
+    keys = tuple(_imported(name, value, encoder) for name, value in state.items())
     left_over = [key.source for key in keys if not key.target and not key.note]
     if left_over:
         raise WeightsError(f"{path} has names that are not known here: {', '.join(left_over[:8])}")
@@ -212,24 +219,24 @@ def official_grounder(state: Mapping[str, Tensor], encoder: ViTEncoder, path: st
     return grounder, ImportReport(path, keys)
 
 
-def _check_blocks(state: Mapping[str, Tensor], encoder: ViTEncoder, path: str) -> None:
+def _num_owned_blocks(state: Mapping[str, Tensor], encoder: ViTEncoder, path: str) -> int:
+    """Count the blocks that the grounder copied when it was made: all from number `ie_freeze` on."""
+    if not any(name.startswith("masker.") for name in state):
+        raise WeightsError(f"{path} is no TCL checkpoint: no name begins with 'masker.'; is it the CLIP file?")
     owned = sorted({int(match[1]) for name in state if (match := BLOCK.fullmatch(name))})
     last = len(encoder.blocks)
-    if owned != [last]:
-        # More blocks would mix space, and need the class token, which a map does not hold.
+    if not owned or owned != list(range(owned[0], last + 1)) or owned[0] == 0:
         raise WeightsError(
-            f"{path} trains blocks {owned} of the tower; expected the last one, {last}. Either it belongs to another "
-            "CLIP (ViT-B has 12 blocks, ViT-L 24), or it was trained with another ie_freeze, which is not supported."
+            f"{path} trains blocks {owned} of the tower; expected the last one, {last}, or several up to it and not "
+            f"the first. Does it belong to another CLIP? (ViT-B has 12 blocks, ViT-L 24)"
         )
+    return len(owned)
 
 
-def _imported(name: str, value: Tensor) -> ImportedKey:
+def _imported(name: str, value: Tensor, encoder: ViTEncoder) -> ImportedKey:
     target, note = "", ""
     if match := BLOCK.fullmatch(name):
-        if match[2] in BLOCK_NAMES:
-            target, note = "blocks.module." + BLOCK_NAMES[match[2]], "loaded"
-            if match[2].startswith("attn.in_proj"):
-                note = "rows of the values; queries and keys have no effect"
+        target, note = _imported_block(int(match[1]), match[2], encoder)
     elif match := STAGE.fullmatch(name):
         part = match[3].replace("gate.gate", "gate")
         target, note = f"decoder.{match[1]}.{CONVOLUTION_NAMES[match[2]]}.{part}", "loaded"
@@ -240,6 +247,17 @@ def _imported(name: str, value: Tensor) -> ImportedKey:
     else:
         note = next((why for prefix, why in IGNORED.items() if name.startswith(prefix)), "")
     return ImportedKey(name, tuple(value.shape), target, note)
+
+
+def _imported_block(number: int, part: str, encoder: ViTEncoder) -> tuple[str, str]:
+    if part not in BLOCK_NAMES:
+        return "", ""
+    last = len(encoder.blocks)
+    if number < last:
+        return f"blocks.blocks.{number - (last + 1 - encoder.num_late)}.{BLOCK_NAMES[part]}", "loaded"
+    home = "blocks.module." if encoder.num_late == 1 else "blocks.final_block."
+    note = "rows of the values; queries and keys have no effect" if part.startswith("attn.in_proj") else "loaded"
+    return home + FINAL_BLOCK_NAMES[part], note
 
 
 def _adapted(key: ImportedKey, value: Tensor) -> Tensor:

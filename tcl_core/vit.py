@@ -1,7 +1,8 @@
 """Vision transformers of CLIP, OpenCLIP and SigLIP as dense encoders."""
 
+from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +154,49 @@ class CellReadout(nn.Module):
         return self.readout.cells(cells)
 
 
+def map_of(tokens: Tensor, num_prefix: int, grid: Grid) -> Tensor:
+    """Lay the patches out, without the prefix: (B,P+h*w,D) -> (B,D,h,w)."""
+    patches = tokens[:, num_prefix:].transpose(1, 2)
+    return patches.reshape(*patches.shape[:2], *grid)
+
+
+def map_with_prefix(tokens: Tensor, num_prefix: int, grid: Grid) -> Tensor:
+    """Lay the patches out and give every cell the prefix as further channels: (B,P+h*w,D) -> (B,(1+P)*D,h,w).
+
+    So what is computed later may attend to the prefix, and features stay a map.
+    """
+    prefix = tokens[:, :num_prefix].flatten(1)[:, :, None, None]  # (B,P*D,1,1)
+    return torch.cat([map_of(tokens, num_prefix, grid), prefix.expand(-1, -1, *grid)], dim=1)
+
+
+def tokens_of(features: Tensor, num_prefix: int) -> tuple[Tensor, Grid]:
+    """Undo `map_with_prefix`: (B,(1+P)*D,h,w) -> (B,P+h*w,D) and the grid (h, w)."""
+    grid = (features.shape[2], features.shape[3])
+    dim = features.shape[1] // (1 + num_prefix)
+    prefix = features[:, dim:, 0, 0].reshape(features.shape[0], num_prefix, dim)
+    return torch.cat([prefix, features[:, :dim].flatten(2).transpose(1, 2)], dim=1), grid
+
+
+class LateBlocks(nn.Module):
+    """Copies of a tower's last blocks, for a grounder: (B,(1+P)*D,h,w) from `map_with_prefix` -> (B,D,h,w).
+
+    The very last runs its value path; those before it attend as they do in the tower.
+    """
+
+    def __init__(self, blocks: Sequence[Block], final_block: Block, num_prefix: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(deepcopy(block) for block in blocks)
+        self.final_block = ValueBlock(final_block)
+        self.num_prefix = num_prefix
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Run the blocks."""
+        tokens, grid = tokens_of(features, self.num_prefix)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return cellwise(self.final_block, map_of(tokens, self.num_prefix, grid))
+
+
 class ViTEncoder(DenseEncoder):
     """A vision transformer whose map is kept.
 
@@ -165,6 +209,11 @@ class ViTEncoder(DenseEncoder):
         blocks: all of them.
         readout: tokens -> joint space.
         last_block: rule of a training-free head, see `tcl_core.heads`.
+        num_late: blocks at the end that belong to `project`, and that a grounder copies; 1 in the paper. With more,
+            `features` carry the prefix tokens as further channels.
+
+    Raises:
+        ValueError: fewer than one late block, no block before them, or several with a rule.
     """
 
     def __init__(
@@ -173,46 +222,79 @@ class ViTEncoder(DenseEncoder):
         blocks: list[Block],
         readout: Readout,
         last_block: LastBlockRule | None = None,
+        num_late: int = 1,
     ) -> None:
         super().__init__()
+        if not 1 <= num_late < len(blocks):
+            raise ValueError(f"{num_late} late blocks of {len(blocks)}: expected 1 to {len(blocks) - 1}")
+        if num_late > 1 and last_block is not None:
+            raise ValueError("a rule for the last block and several late blocks: expected one or the other")
         self.stem = stem
         self.blocks = nn.ModuleList(blocks[:-1])
         self.final_block = blocks[-1]
         self.readout = readout
         self.last_block = last_block
+        self.num_late = num_late
         self.stride = stem.stride
         self.dim = stem.grid_position.shape[1]
         self.embed_dim = readout.embed_dim
 
-    def _before_last_block(self, images: Tensor) -> tuple[Tensor, Grid]:
+    def with_late_blocks(self, num_late: int) -> "ViTEncoder":
+        """Make an encoder of the same modules that stops earlier, for a grounder that owns more blocks."""
+        return ViTEncoder(self.stem, [*self._attending(0), self.final_block], self.readout, self.last_block, num_late)
+
+    def _attending(self, start: int, stop: int | None = None) -> list[Block]:
+        return cast(list[Block], list(self.blocks)[start:stop])
+
+    def _before_late_blocks(self, images: Tensor) -> tuple[Tensor, Grid]:
         check_multiple(images, self.stride)
         tokens: Tensor
         tokens, grid = self.stem(images)
-        for block in self.blocks:
+        for block in self._attending(0, self._first_late):
             tokens = block(tokens)
         return tokens, grid
 
+    @property
+    def _first_late(self) -> int:
+        return len(self.blocks) + 1 - self.num_late
+
     def features(self, images: Tensor) -> Tensor:
-        """Compute the map that enters the grounder: (B,3,H,W), sides multiples of the stride -> (B,D,h,w)."""
-        tokens, grid = self._before_last_block(images)
+        """Compute the map that enters the grounder: (B,3,H,W), sides multiples of the stride -> (B,D,h,w).
+
+        With several late blocks (B,(1+P)*D,h,w), see `map_with_prefix`.
+        """
+        tokens, grid = self._before_late_blocks(images)
         if self.last_block is not None:
             tokens = self.last_block(self.final_block, tokens, grid)
-        patches = tokens[:, self.stem.num_prefix :].transpose(1, 2)
-        return patches.reshape(patches.shape[0], self.dim, *grid)
+        lay_out = map_of if self.num_late == 1 else map_with_prefix
+        return lay_out(tokens, self.stem.num_prefix, grid)
 
     def project(self, features: Tensor) -> Tensor:
-        """Map features into the joint space, cell by cell: (B,D,h,w) -> (B,C,h,w), not normalised."""
+        """Map features into the joint space: what `features` gives -> (B,C,h,w), not normalised."""
+        if self.num_late > 1:
+            tokens, grid = tokens_of(features, self.stem.num_prefix)
+            for block in self._attending(self._first_late):
+                tokens = block(tokens)
+            features = map_of(tokens, self.stem.num_prefix, grid)
         if self.last_block is None:
             features = cellwise(self.final_block.value_path, features)
         return cellwise(self.readout.cells, features)
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed whole images with the tower's normal attention: (B,3,H,W) -> (B,C), not normalised."""
-        tokens, _ = self._before_last_block(images)
+        tokens, _ = self._before_late_blocks(images)
+        for block in self._attending(self._first_late):
+            tokens = block(tokens)
         embeddings: Tensor = self.readout(self.final_block(tokens))
         return embeddings
 
     def last_layers(self) -> tuple[nn.Module, nn.Module | None]:
-        """Copy the last block, as far as its value path, and the readout; with a rule, the readout alone."""
-        blocks = nn.Identity() if self.last_block is not None else Cellwise(ValueBlock(self.final_block))
-        return blocks, Cellwise(CellReadout(self.readout))
+        """Copy the late blocks, of the last one the value path, and the readout; with a rule, the readout alone."""
+        return self._late_blocks(), Cellwise(CellReadout(self.readout))
+
+    def _late_blocks(self) -> nn.Module:
+        if self.last_block is not None:
+            return nn.Identity()
+        if self.num_late == 1:
+            return Cellwise(ValueBlock(self.final_block))
+        return LateBlocks(self._attending(self._first_late), self.final_block, self.stem.num_prefix)

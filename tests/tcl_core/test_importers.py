@@ -206,6 +206,66 @@ def test_released_form(tmp_path: Path, clip_file: Path, tcl_file: Path, tcl_stat
         assert torch.equal(released.state_dict()[name], value), name
 
 
+FROZEN_BLOCK = "clip_image_encoder.clip_visual.transformer.resblocks.1."
+OWN_BLOCK = "masker.image_encoder.backbone.transformer.resblocks.1."
+
+
+def owning_two_blocks(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As if trained with ie_freeze = 1: the grounder owns the middle block too, not yet moved from CLIP's."""
+    copies = {
+        OWN_BLOCK + name.removeprefix(FROZEN_BLOCK): value
+        for name, value in state.items()
+        if name.startswith(FROZEN_BLOCK)
+    }
+    return {**state, **copies}
+
+
+@pytest.mark.parametrize("kp_weight", [0.0, 0.3])
+@pytest.mark.parametrize("size", ["64x64", "90x119"])
+@torch.inference_mode()
+def test_grounder_of_two_blocks(
+    tmp_path: Path, clip_file: Path, tcl_state: dict[str, Tensor], golden: Any, size: str, kp_weight: float
+) -> None:
+    """Oracle: the recorded masks; a second block that equals the frozen one changes nothing; 1e-5."""
+    path = tmp_path / "tcl.pth"
+    torch.save({"model": owning_two_blocks(tcl_state)}, path)
+    model = load_tcl(clip_file, path)
+    masks = model.segment(golden[f"seg_image_{size}"], golden["text_emb"], kp_weight=kp_weight)
+    expected = golden[f"seg_masks_{size}_pamr0_kp{kp_weight}"]
+    torch.testing.assert_close(masks, expected, rtol=0, atol=1e-5)
+    assert sum(p.numel() for p in model.grounder.blocks.parameters()) == 12 * 64**2 + 13 * 64 + 10 * 64**2 + 11 * 64
+
+
+@torch.inference_mode()
+def test_second_block_is_the_grounders_own(
+    tmp_path: Path, clip_file: Path, tcl_file: Path, tcl_state: dict[str, Tensor], golden: Any
+) -> None:
+    """Oracle: a CLIP whose own middle block was moved the same way, with the grounder of one block; 1e-6."""
+    generator = torch.Generator().manual_seed(3)
+    moved = {
+        name: value + 0.1 * torch.randn(value.shape, generator=generator)
+        for name, value in owning_two_blocks(tcl_state).items()
+        if name.startswith(OWN_BLOCK)
+    }
+    torch.save({"model": {**owning_two_blocks(tcl_state), **moved}}, tmp_path / "two.pth")
+    clip_state = torch.load(clip_file, weights_only=True)
+    block = "visual.transformer.resblocks.1."
+    torch.save(
+        clip_state | {block + name.removeprefix(OWN_BLOCK): value for name, value in moved.items()},
+        tmp_path / "clip.pth",
+    )
+    released = {name: value for name, value in tcl_state.items() if name.startswith("masker.")}
+    torch.save({"model": released}, tmp_path / "one.pth")
+    two, one = load_tcl(clip_file, tmp_path / "two.pth"), load_tcl(tmp_path / "clip.pth", tmp_path / "one.pth")
+    images = golden["train_image"]
+    embeddings = two.dense_embeddings(images)
+    torch.testing.assert_close(embeddings, one.dense_embeddings(images), rtol=0, atol=1e-6)
+    plain = load_tcl(clip_file, tcl_file)
+    assert (embeddings - plain.dense_embeddings(images)).abs().max() > 0.1
+    # The frozen tower is what it was: text-grounded images are embedded by it.
+    torch.testing.assert_close(two.image_encoder.embed(images), golden["clip_global_emb"], rtol=0, atol=2e-6)
+
+
 def changed(name: str, value: Tensor | None) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
     def change(state: dict[str, Tensor]) -> dict[str, Tensor]:
         state = {key: kept for key, kept in state.items() if key != name}
@@ -221,6 +281,11 @@ def renumbered(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def renumbered_to_first(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    own = OWN_BLOCK.replace("1", "0")
+    return {name.replace(OWN_BLOCK, own): value for name, value in owning_two_blocks(state).items()}
+
+
 PROJECTION = "masker.image_encoder.decoder.image_proj.proj"
 BAD_STATES = {
     "left over": (changed("masker.extra", torch.zeros(1)), "names that are not known here: masker.extra"),
@@ -228,6 +293,10 @@ BAD_STATES = {
     "other shape": (changed(PROJECTION, torch.zeros(64, 512)), r"projection.weight \(512, 64\), expected \(32, 64\)"),
     "NaN": (changed("masker.sim2mask.w", torch.tensor(float("nan"))), "NaN or infinite numbers in masker.sim2mask.w"),
     "other depth": (renumbered, r"trains blocks \[11\] of the tower; expected the last one, 2"),
+    "a gap": (
+        renumbered_to_first,
+        r"trains blocks \[0, 2\] of the tower; expected the last one, 2, or several up to it",
+    ),
     "other CLIP": (
         changed("clip_image_encoder.clip_visual.class_embedding", torch.ones(64)),
         "trained on another CLIP than .*: they differ in clip_image_encoder.clip_visual.class_embedding",

@@ -101,7 +101,7 @@ def test_value_path_is_the_diagonal_mask() -> None:
     clip = small_clip(quick_gelu=True)
     encoder = image_encoder_from(clip)
     assert isinstance(encoder, ViTEncoder)
-    tokens, _ = encoder._before_last_block(images())
+    tokens, _ = encoder._before_late_blocks(images())
     mask = torch.full((17, 17), float("-inf")).fill_diagonal_(0)
     expected = clip.model.visual.transformer.resblocks[-1](tokens, attn_mask=mask)
     torch.testing.assert_close(encoder.final_block.value_path(tokens), expected, rtol=0, atol=1e-6)
@@ -237,3 +237,25 @@ def test_vit_b16_at_448() -> None:
     masks = model.masks(images(448, count=1), torch.randn(3, 512))
     assert masks.shape == (1, 3, 112, 112)
     assert masks.isfinite().all()
+
+
+@pytest.mark.parametrize("name", sorted(TOWERS))
+@pytest.mark.parametrize("num_late", [2, 3])
+@torch.inference_mode()
+def test_stopping_earlier_changes_nothing(name: str, num_late: int) -> None:
+    """Oracle: the encoder of the paper, which stops before its last block; exact. A copied tail is the tower's."""
+    plain = image_encoder_from(TOWERS[name]())
+    assert isinstance(plain, ViTEncoder)
+    if num_late > len(plain.blocks):
+        with pytest.raises(ValueError, match=rf"{num_late} late blocks of {len(plain.blocks) + 1}"):
+            plain.with_late_blocks(num_late)
+        return
+    encoder = plain.with_late_blocks(num_late)
+    expected = plain.project(plain.features(images()))
+    features = encoder.features(images())
+    assert features.shape[1] == encoder.dim * (1 + encoder.stem.num_prefix)
+    assert torch.equal(encoder.project(features), expected)
+    assert torch.equal(encoder.embed(images()), plain.embed(images()))
+    blocks, projection = encoder.last_layers()
+    assert projection is not None
+    torch.testing.assert_close(projection(blocks(features)), expected, rtol=0, atol=1e-6)
