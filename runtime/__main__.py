@@ -23,6 +23,7 @@ from runtime.sinks import Sink, open_sink
 from runtime.sources import Frame, Source, open_source
 from runtime.stream import stream
 from runtime.version import __version__
+from runtime.vocabulary import SAME_MEANING
 
 tools = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -65,7 +66,10 @@ def run(
     bundle: Annotated[str, typer.Option(help="Name of a shipped bundle, or path of a NAME.tclb directory.")] = "tiny",
     classes: Annotated[
         str | None,
-        typer.Option(help="Words to segment: 'cat, sofa|couch, floor', or a .txt file with one class a line."),
+        typer.Option(
+            help="Words to segment: 'cat, sofa|couch, floor:0.6' (a threshold of its own), a .txt file with one class "
+            "a line, or a word file (see `words`)."
+        ),
     ] = None,
     background: Annotated[
         str,
@@ -239,7 +243,54 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-TOOLS = {"doctor"}
+@tools.command(no_args_is_help=True)
+def words(
+    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Word files to show, or to merge in this order.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Words to add: 'cat, sofa|couch, floor:0.6', or a .txt file with one class a line."),
+    ] = None,
+    background: Annotated[
+        str, typer.Option(help="Background words; 'default': the bundle's own; 'none': no background.")
+    ] = "default",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="Sentence to put the words into, like 'a photo of a {}'; repeat to average over several."),
+    ] = None,
+    near: Annotated[
+        float, typer.Option(min=-1, max=1, help="Report words of different classes that are at least this alike.")
+    ] = SAME_MEANING,
+    output: Annotated[
+        Path | None, typer.Option(help="Write a word file, NAME.safetensors, for --classes of the stream.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Build, merge or show vocabularies: synonyms (sofa|couch), thresholds (floor:0.6), near-duplicates."""
+    from runtime.words import run as run_words
+
+    try:
+        run_words(
+            bundle,
+            files or [],
+            classes,
+            background=background,
+            threshold=threshold,
+            templates=template or [],
+            near=near,
+            output=output,
+            overwrite=overwrite,
+        )
+    except TclEdgeError as error:
+        _fail(str(error))
+
+
+TOOLS = {"doctor", "words"}
 
 
 def main() -> None:

@@ -149,6 +149,12 @@ class Manifest(_Record):
     parity: tuple[ParityRecord, ...]
     files: dict[FileName, FileRecord]
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 that tells whose text embeddings this bundle takes: those of one model with one checkpoint."""
+        model = [self.source.model, self.source.checkpoint_sha256, self.output.channels]
+        return _sha256(json.dumps(model).encode())
+
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

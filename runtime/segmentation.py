@@ -31,6 +31,8 @@ class Segmentation:
         soft_masks: the network's answer (K,h,w) float32 in [0, 1], synonyms merged. Without background words but
             with a background threshold, K is one less than the number of names.
         threshold: constant soft mask of the background, None if there is none.
+        word_thresholds: what each soft mask has to exceed at a pixel to take part there (K,) float32; None unless a
+            word has its own threshold.
         colours: BGR colour of each index (K,3) uint8.
         speed: milliseconds spent in `pre`, `infer` and `post`.
     """
@@ -45,12 +47,15 @@ class Segmentation:
     speed: Mapping[str, float]
     blended: BGR | None = field(default=None, repr=False)
     blended_alpha: float = ALPHA
+    word_thresholds: npt.NDArray[np.float32] | None = field(default=None, repr=False)
 
     @cached_property
     def confidence(self) -> npt.NDArray[np.uint8]:
         """Soft mask of every pixel's winner, (H,W) uint8, 255 for 1.0."""
         size = (self.mask.shape[0], self.mask.shape[1])
-        return upsample_argmax(self.soft_masks, size, background=self.threshold, confidence=True)[1]
+        return upsample_argmax(
+            self.soft_masks, size, background=self.threshold, thresholds=self.word_thresholds, confidence=True
+        )[1]
 
     def coverage(self) -> dict[str, float]:
         """Share of the frame that each word covers; the shares add up to 1."""

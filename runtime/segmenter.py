@@ -1,6 +1,6 @@
 """From a frame to a segmentation: preprocess -> engine -> merge synonyms -> fused upsampling."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -20,15 +20,11 @@ from runtime.pamr import contenders, pamr
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.text_encoder import BundleTextEncoder
 from runtime.upsample import blend, upsample_argmax, upsample_guided, upsample_overlay
-from runtime.vocabulary import PhraseEncoder, Vocabulary, WordClass, parse_classes, parse_phrases
+from runtime.vocabulary import Vocabulary
+from runtime.word_file import Background, Words, vocabulary_for
 
-Words = str | Iterable[str]
-Background = Words | Literal["default"] | None
 Refinement = Literal["none", "edge", "pamr"]
 REFINEMENTS = get_args(Refinement)
-
-SAME_MEANING = 0.9
-"""Cosine of two words from which on one is no background to the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +57,16 @@ def _resized(spec: InputSpec, size: int | None) -> InputSpec:
     return spec.model_copy(update={"size": size})
 
 
-def _apart(words: tuple[str, ...], classes: tuple[WordClass, ...], encoder: PhraseEncoder) -> tuple[str, ...]:
-    """Keep those default background words that mean something else than every class: not "road" against "asphalt"."""
-    if not words:
-        return ()
-    phrases = [phrase for word in classes for phrase in word.phrases]
-    cosines = encoder.encode(words) @ encoder.encode(phrases).T
-    return tuple(word for word, cosine in zip(words, cosines.max(axis=1), strict=True) if cosine < SAME_MEANING)
-
-
 def _refined(
-    masks: npt.NDArray[np.float32], frame: BGR, input_size: tuple[int, int], background: float | None
+    masks: npt.NDArray[np.float32], frame: BGR, input_size: tuple[int, int], vocabulary: Vocabulary
 ) -> npt.NDArray[np.float32]:
     """Refine masks (K,h,w) at a quarter of the network's input, TCL's own mask resolution; finer masks stay as fine."""
     height, width = (max(side // 4, grid) for side, grid in zip(input_size, masks.shape[1:], strict=True))
     if (height, width) != masks.shape[1:]:
         masks = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
-    return pamr(masks, frame, contenders=contenders(masks, background=background))
+    if vocabulary.thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
+        return pamr(masks, frame)
+    return pamr(masks, frame, contenders=contenders(masks, background=vocabulary.constant))
 
 
 class Segmenter:
@@ -88,11 +77,14 @@ class Segmenter:
 
     Args:
         bundle: a shipped bundle's name, a path, or an opened bundle.
-        classes: words to segment, as "cat, sofa|couch" or one a list item; None for the bundle's own.
-        background: "default" for the bundle's words, less those that mean the same as a class; other words that count
-            as background; None for no background at all, so that every pixel gets a word.
-        threshold: soft mask in [0, 1] below which a pixel is background; None for the bundle's own, which does not
-            apply when `background` is None.
+        classes: words to segment, as "cat, sofa|couch:0.6" or one a list item; the path of a word file made by
+            `python -m runtime words`; None for the bundle's own. A class with a threshold of its own takes part only
+            where its soft mask exceeds it.
+        background: "default" for the word file's or else the bundle's words, less those that mean the same as a
+            class; other words that count as background; None for no background at all, so that every pixel gets a
+            word unless a class has its own threshold.
+        threshold: soft mask in [0, 1] below which a pixel is background; None for the word file's or the bundle's
+            own, which does not apply when `background` is None.
         provider: `cpu` or `cuda`.
         threads: of one inference; None for one per physical core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
@@ -141,15 +133,13 @@ class Segmenter:
 
         May be called from another thread: a frame is segmented with the old words or with the new, never a mixture.
         """
-        default = self.bundle.manifest.background
-        parsed = self._shipped_classes if classes is None else parse_classes(classes)
-        if background == "default":
-            words = _apart(default.words, parsed, self._encoder)
-        else:
-            words = () if background is None else parse_phrases(background)
-        if threshold is None and background is not None:
-            threshold = default.threshold
-        vocabulary = Vocabulary.build(parsed, self._encoder, background=words, threshold=threshold)
+        vocabulary = vocabulary_for(
+            self.bundle,
+            self._shipped_classes if classes is None else classes,
+            self._encoder,
+            background=background,
+            threshold=threshold,
+        )
         self._words = _Words(vocabulary, _colours(vocabulary))
 
     def __call__(self, frame: npt.NDArray[Any], *, overlay: bool = False, alpha: float = ALPHA) -> Segmentation:
@@ -173,18 +163,25 @@ class Segmenter:
         inferred = perf_counter()
         soft_masks, constant = words.vocabulary.merge(masks), words.vocabulary.constant
         if self._refine == "pamr":
-            soft_masks = _refined(soft_masks, bgr, (image.shape[2], image.shape[3]), constant)
-        blended = None
+            soft_masks = _refined(soft_masks, bgr, (image.shape[2], image.shape[3]), words.vocabulary)
+        thresholds, blended = words.vocabulary.thresholds, None
         if self._refine == "edge":
-            mask = upsample_guided(soft_masks, bgr, background=constant)
+            mask = upsample_guided(soft_masks, bgr, background=constant, thresholds=thresholds)
             if overlay:
                 blended = blend(bgr, mask, words.colours, alpha=alpha, skip=words.unpainted)
         elif overlay:
             mask, blended = upsample_overlay(
-                soft_masks, bgr, words.colours, alpha=alpha, background=constant, skip=words.unpainted
+                soft_masks,
+                bgr,
+                words.colours,
+                alpha=alpha,
+                background=constant,
+                thresholds=thresholds,
+                skip=words.unpainted,
             )
         else:
-            mask = upsample_argmax(soft_masks, (bgr.shape[0], bgr.shape[1]), background=constant)
+            size = bgr.shape[0], bgr.shape[1]
+            mask = upsample_argmax(soft_masks, size, background=constant, thresholds=thresholds)
         done = perf_counter()
         seconds = {"pre": ready - begin, "infer": inferred - ready, "post": done - inferred}
         return Segmentation(
@@ -193,6 +190,7 @@ class Segmenter:
             frame=bgr,
             soft_masks=soft_masks,
             threshold=constant,
+            word_thresholds=thresholds,
             colours=words.colours,
             unpainted=words.unpainted,
             speed={stage: 1000 * value for stage, value in seconds.items()},

@@ -21,11 +21,22 @@ class BundleTextEncoder:
     Args:
         bundle: has the tokenizer and the graph; they are loaded when the first unknown phrase comes.
         known: phrases whose unit rows are known already, such as those of the bundle's vocabulary.
+        templates: to be used instead of the bundle's own; `known` must then have been made with them, too.
+
+    Raises:
+        VocabularyError: a template does not have exactly one place for the word, written {}.
     """
 
-    def __init__(self, bundle: Bundle, known: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        known: Mapping[str, npt.NDArray[np.float32]],
+        *,
+        templates: Sequence[str] | None = None,
+    ) -> None:
         self._bundle = bundle
         self._known = dict(known)
+        self._templates = None if templates is None else tuple(map(_checked_template, templates))
 
     @cached_property
     def _tower(self) -> "TextTower":
@@ -36,7 +47,10 @@ class BundleTextEncoder:
                 "export it again without --no-text-encoder, or with other --classes"
             )
         graph = read(manifest.text_encoder.file)
-        return TextTower(read(manifest.text.tokenizer), manifest.text, graph, manifest.text_encoder)
+        text = manifest.text
+        if self._templates is not None:
+            text = text.model_copy(update={"templates": self._templates})
+        return TextTower(read(text.tokenizer), text, graph, manifest.text_encoder)
 
     def encode(self, phrases: Sequence[str]) -> Embeddings:
         """Encode M phrases as unit rows (M,C) float32; each is the normalised mean over the bundle's templates.
@@ -49,6 +63,14 @@ class BundleTextEncoder:
             self._known.update(zip(new, self._tower.encode(new), strict=True))
         rows = np.array([self._known[phrase] for phrase in phrases], np.float32)
         return rows.reshape(len(phrases), self._bundle.manifest.output.channels)
+
+
+def _checked_template(template: str) -> str:
+    if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
+        raise VocabularyError(
+            f"template {template!r} given, expected one {{}} where the word goes: 'a photo of a {{}}'"
+        )
+    return template
 
 
 class TextTower:

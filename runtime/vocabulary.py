@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,26 +26,47 @@ LARGEST_VOCABULARY = 65_534
 BACKGROUND = "background"
 
 
+SAME_MEANING = 0.9
+"""Cosine of two words from which on they mean the same to the model."""
+
+THRESHOLD = re.compile(r"(.*):\s*(\d+\.?\d*|\.\d+)\s*", re.DOTALL)
+"""A class with its threshold as typed: sofa|couch:0.6."""
+
+
 @dataclass(frozen=True)
 class WordClass:
-    """One class to segment: a name and phrases that mean the same. Its mask is the maximum over all of them."""
+    """One class to segment: a name and phrases that mean the same. Its mask is the maximum over all of them.
+
+    Attributes:
+        name: what the class is called.
+        synonyms: further phrases.
+        threshold: soft mask in [0, 1] that this class has to exceed at a pixel to take part there; what no class is
+            left for is background. None where the threshold of the whole vocabulary holds.
+    """
 
     name: str
     synonyms: tuple[str, ...] = ()
+    threshold: float | None = None
 
     @property
     def phrases(self) -> tuple[str, ...]:
         """The name, then the synonyms."""
         return (self.name, *self.synonyms)
 
+    def __str__(self) -> str:
+        threshold = "" if self.threshold is None else ":" + np.format_float_positional(self.threshold, trim="-")
+        return "|".join(self.phrases) + threshold
+
 
 def parse_classes(classes: str | Iterable[str]) -> tuple[WordClass, ...]:
-    """Read classes as typed: "cat, sofa|couch, floor", or a sequence with one class an item.
+    """Read classes as typed: "cat, sofa|couch, floor:0.6", or a sequence with one class an item.
 
-    A string that names a `.txt` file is replaced by the file's lines (empty lines and `#` comments left out).
+    A number after a colon is the class's own threshold, which its soft mask must exceed. A string that names a
+    `.txt` file is replaced by the file's lines (empty lines and `#` comments left out).
 
     Raises:
-        VocabularyError: no word, an empty synonym, a word twice, a word longer than 200 characters.
+        VocabularyError: no word, an empty synonym, a word twice, a word longer than 200 characters, a threshold
+            that is not in [0, 1].
     """
     parsed = tuple(_parse_class(item) for item in _items(classes))
     if not parsed:
@@ -56,8 +78,16 @@ def parse_classes(classes: str | Iterable[str]) -> tuple[WordClass, ...]:
 
 
 def parse_phrases(phrases: str | Iterable[str]) -> tuple[str, ...]:
-    """Read a list of phrases, as for a background: "wall, floor" -> ("wall", "floor"); may be empty."""
-    return tuple(phrase for item in _items(phrases) for phrase in _parse_class(item).phrases)
+    """Read a list of phrases, as for a background: "wall, floor" -> ("wall", "floor"); may be empty.
+
+    Raises:
+        VocabularyError: as for `parse_classes`, or a phrase has a threshold.
+    """
+    parsed = [_parse_class(item) for item in _items(phrases)]
+    for word in parsed:
+        if word.threshold is not None:
+            raise VocabularyError(f"the background word {str(word)!r} has a threshold: only classes may have one")
+    return tuple(phrase for word in parsed for phrase in word.phrases)
 
 
 def _items(classes: str | Iterable[str]) -> list[str]:
@@ -75,7 +105,12 @@ def _items(classes: str | Iterable[str]) -> list[str]:
 def _parse_class(item: str) -> WordClass:
     if not isinstance(item, str):
         raise VocabularyError(f"a class is text, not {type(item).__name__}: {item!r}")
-    name, *synonyms = (" ".join(phrase.split()) for phrase in item.split("|"))
+    words, threshold = item, None
+    if typed := THRESHOLD.fullmatch(item):
+        words, threshold = typed[1], float(typed[2])
+        if threshold > 1:
+            raise VocabularyError(f"threshold {typed[2]} in {item!r}: a soft mask lies between 0 and 1")
+    name, *synonyms = (" ".join(phrase.split()) for phrase in words.split("|"))
     for phrase in (name, *synonyms):
         if not phrase:
             raise VocabularyError(f"an empty word in {item!r}: synonyms are written sofa|couch")
@@ -84,7 +119,7 @@ def _parse_class(item: str) -> WordClass:
                 f"a word of {len(phrase)} characters, beginning {phrase[:40]!r}: at most {LONGEST_PHRASE} are "
                 "allowed; separate words by commas"
             )
-    return WordClass(name, tuple(synonyms))
+    return WordClass(name, tuple(synonyms), threshold)
 
 
 def _refuse_duplicates(phrases: Iterable[str]) -> None:
@@ -102,6 +137,32 @@ class PhraseEncoder(Protocol):
         """Encode M phrases."""
 
 
+class KnownPhrases:
+    """Unit rows that are known already, and an encoder for all other phrases."""
+
+    def __init__(self, rows: Mapping[str, npt.NDArray[np.float32]], encoder: PhraseEncoder) -> None:
+        self._rows, self._encoder = dict(rows), encoder
+
+    def encode(self, phrases: Sequence[str]) -> Embeddings:
+        """Encode M phrases as unit rows (M,C) float32."""
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._rows]
+        if new or not phrases:
+            encoded = self._encoder.encode(new)
+            if not phrases:
+                return encoded
+            self._rows.update(zip(new, encoded, strict=True))
+        return np.array([self._rows[phrase] for phrase in phrases], np.float32)
+
+
+def apart(words: tuple[str, ...], classes: tuple[WordClass, ...], encoder: PhraseEncoder) -> tuple[str, ...]:
+    """Keep those background words that mean something else than every class: not "road" against "asphalt"."""
+    if not words:
+        return ()
+    phrases = [phrase for word in classes for phrase in word.phrases]
+    cosines = encoder.encode(words) @ encoder.encode(phrases).T
+    return tuple(word for word, cosine in zip(words, cosines.max(axis=1), strict=True) if cosine < SAME_MEANING)
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Classes, background words and one embedding a phrase; immutable, so that swapping it is one assignment.
@@ -109,7 +170,8 @@ class Vocabulary:
     Attributes:
         classes: in the order of their mask indices.
         background: phrases whose pixels count as background.
-        threshold: soft mask below which a pixel is background; None for no threshold.
+        threshold: soft mask that pixels of classes without their own threshold have to exceed, otherwise they are
+            background; None for none.
         embeddings: unit rows (M,C): all background phrases, then each class's phrases in order.
     """
 
@@ -142,7 +204,7 @@ class Vocabulary:
     @property
     def has_background(self) -> bool:
         """Whether index 0 is background."""
-        return bool(self.background) or self.threshold is not None
+        return bool(self.background) or self.threshold is not None or self.thresholds is not None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,29 +218,51 @@ class Vocabulary:
         phrases = [*self.background, *(phrase for word in self.classes for phrase in word.phrases)]
         return dict(zip(phrases, self.embeddings, strict=True))
 
+    @cached_property
+    def thresholds(self) -> npt.NDArray[np.float32] | None:
+        """What each mask that `merge` returns has to exceed at a pixel to take part there, float32.
+
+        -inf for the background's own mask. None unless a class has its own threshold: `merge` and `constant` do
+        then.
+        """
+        if all(word.threshold is None for word in self.classes):
+            return None
+        general = self.threshold or 0.0
+        own = [general if word.threshold is None else word.threshold for word in self.classes]
+        return np.array([-np.inf, *own] if self.background else own, np.float32)
+
     def merge(self, masks: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Merge phrases into classes by their maximum: (M,h,w) -> (K,h,w).
 
-        Background words, if any, become index 0 together with the threshold, which is then no longer needed.
+        Background words, if any, become index 0 together with the threshold, which is then no longer needed; where
+        a class has its own threshold, `thresholds` holds them all.
         """
         sizes = [len(word.phrases) for word in self.classes]
         if self.background:
             sizes.insert(0, len(self.background))
         starts = np.cumsum([0, *sizes[:-1]])
         merged: npt.NDArray[np.float32] = np.maximum.reduceat(masks, starts, axis=0)
-        if self.background and self.threshold is not None:
+        if self.background and self.threshold is not None and self.thresholds is None:
             np.maximum(merged[0], self.threshold, out=merged[0])
         return merged
 
     @property
     def constant(self) -> float | None:
         """Constant mask that stands for the background where no background word does."""
-        return None if self.background else self.threshold
+        if self.background:
+            return None
+        return self.threshold if self.thresholds is None else 0.0
 
-    def to_bytes(self) -> bytes:
-        """Serialise as safetensors: the embeddings, and everything else as JSON in the header."""
+    def to_bytes(self, **about: Any) -> bytes:
+        """Serialise as safetensors: the embeddings, and everything else as JSON in the header.
+
+        Args:
+            about: further entries of the header, of plain types.
+        """
         header = {
+            **about,
             "classes": [word.phrases for word in self.classes],
+            "thresholds": [word.threshold for word in self.classes],
             "background": self.background,
             "threshold": self.threshold,
         }
@@ -192,12 +276,15 @@ class Vocabulary:
             BundleCorruptError: the data is something else.
         """
         try:
-            embeddings = load(data)["embeddings"]
-            length = int.from_bytes(data[:8], "little")
-            header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["vocabulary"])
-            classes = tuple(WordClass(name, tuple(synonyms)) for name, *synonyms in header["classes"])
+            embeddings, header = load(data)["embeddings"], vocabulary_header(data)
+            thresholds = header.get("thresholds", [None] * len(header["classes"]))
+            classes = tuple(
+                WordClass(name, tuple(synonyms), threshold)
+                for (name, *synonyms), threshold in zip(header["classes"], thresholds, strict=True)
+            )
             vocabulary = cls(classes, tuple(header["background"]), header["threshold"], embeddings)
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            vocabulary._check()
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise BundleCorruptError(f"not a vocabulary ({error}): export the bundle again") from None
         rows = len(vocabulary.background) + sum(len(word.phrases) for word in classes)
         if embeddings.dtype != np.float32 or embeddings.shape != (rows, channels):
@@ -208,3 +295,25 @@ class Vocabulary:
         if not np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3):
             raise BundleCorruptError("the vocabulary's embeddings are not unit rows: export the bundle again")
         return vocabulary
+
+    def _check(self) -> None:  # of what a file says; ValueError
+        phrases = [*self.background, *(phrase for word in self.classes for phrase in word.phrases)]
+        if not self.classes or not all(isinstance(phrase, str) for phrase in phrases):
+            raise ValueError("its words are not text, or there are none")
+        _refuse_duplicates(phrases)
+        for threshold in (self.threshold, *(word.threshold for word in self.classes)):
+            if threshold is not None and not 0 <= threshold <= 1:
+                raise ValueError(f"threshold {threshold} is not between 0 and 1")
+
+
+def vocabulary_header(data: bytes) -> dict[str, Any]:
+    """Read the JSON that `Vocabulary.to_bytes` put into the header, without looking at the embeddings.
+
+    Raises:
+        KeyError, ValueError, TypeError: the data is something else.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["vocabulary"])
+    if not isinstance(header, dict):
+        raise TypeError(f"the header is of type {type(header).__name__}")
+    return header

@@ -114,6 +114,59 @@ def test_a_background_by_threshold_only(tiny: Bundle, frame: np.ndarray) -> None
         assert (segmenter(frame).mask > 0).all()
 
 
+class FixedMasks:
+    """An engine that sees the same masks in every picture."""
+
+    def __init__(self, masks: np.ndarray) -> None:
+        self.masks = masks
+
+    def infer(self, inputs: dict) -> dict[str, np.ndarray]:
+        return {"masks": self.masks[None].copy()}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("refine", ["none", "edge"])
+@pytest.mark.parametrize("overlay", [False, True])
+@pytest.mark.parametrize("general", [None, 0.3])
+@pytest.mark.parametrize("background", ["", "wall"])
+def test_a_word_takes_part_only_above_its_own_threshold(
+    background: str, general: float | None, overlay: bool, refine: str, tiny: Bundle
+) -> None:
+    """Oracle: a loop over the pixels of a frame as large as the mask grid, where upsampling changes nothing."""
+    height, width, words = 12, 17, bool(background)
+    masks = np.random.default_rng(3).random((words + 4, height, width), np.float32)
+    masks[-1, 0] = 0.9  # exactly its threshold
+    frame = np.full((height, width, 3), 90, np.uint8)
+    with Segmenter(
+        tiny, "cat:0.8, sofa|couch, cup:0.9", background=background, threshold=general, refine=refine
+    ) as segmenter:
+        segmenter._engine = FixedMasks(masks)
+        result = segmenter(frame, overlay=overlay)
+    limits = [0.8, general if general is not None else tiny.manifest.background.threshold, 0.9]
+    for y in range(height):
+        for x in range(width):
+            cat, sofa, couch, cup = map(float, masks[words:, y, x])
+            best, expected = (float(masks[0, y, x]) if words else 0.0), 0
+            for index, (value, limit) in enumerate(zip((cat, max(sofa, couch), cup), limits, strict=True), start=1):
+                if np.float32(value) > np.float32(limit) and value > best:
+                    best, expected = value, index
+            assert result.mask[y, x] == expected
+            assert result.confidence[y, x] == int(255 * best + 0.5)
+    assert {0, 1, 2, 3} == set(np.unique(result.mask))
+    assert result.names == ("background", "cat", "sofa", "cup")
+    painted = (result.plot(legend=False) != frame).any(axis=2)
+    assert np.array_equal(painted, result.mask > 0)
+
+
+def test_pamr_leaves_a_word_that_another_exceeds_where_that_one_takes_no_part(tiny: Bundle) -> None:
+    masks = np.stack([np.full((8, 8), 0.7, np.float32), np.full((8, 8), 0.6, np.float32)])
+    with Segmenter(tiny, "cat:0.8, dog", background="", threshold=0.5, refine="pamr") as segmenter:
+        segmenter._engine = FixedMasks(masks)
+        assert (segmenter(np.zeros((64, 64, 3), np.uint8)).mask == 2).all()
+
+
 def test_a_result_can_be_looked_at(segmenter: Segmenter, frame: np.ndarray, tmp_path: Path) -> None:
     result = segmenter(frame)
     fused = segmenter(frame, overlay=True)

@@ -25,6 +25,17 @@ def test_classes_as_typed() -> None:
     assert parse_classes(["cat", "sofa|couch", "red banana"]) == expected
 
 
+def test_thresholds_as_typed() -> None:
+    typed = "sofa|couch: 0.6, car:.25, road:0, lane 2:1, ratio 16:9 picture, http://x"
+    expected = [0.6, 0.25, 0, 1, None, None]
+    parsed = parse_classes(typed)
+    assert [word.threshold for word in parsed] == expected
+    assert [word.name for word in parsed] == ["sofa", "car", "road", "lane 2", "ratio 16:9 picture", "http://x"]
+    assert list(map(str, parsed))[:4] == ["sofa|couch:0.6", "car:0.25", "road:0", "lane 2:1"]
+    with pytest.raises(VocabularyError, match=r"background word 'wall:0\.5' has a threshold"):
+        parse_phrases("sky, wall:0.5")
+
+
 def test_classes_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("\ufeffcat\n\n# furniture\nsofa|couch\n", encoding="utf-8")
@@ -43,6 +54,9 @@ def test_classes_from_a_file(tmp_path: Path) -> None:
         ([""], "an empty word"),
         ("x" * 10_000, "a word of 10000 characters, beginning 'xxxx"),
         ([3], "a class is text, not int"),
+        ("cat:1.5", r"threshold 1\.5 in 'cat:1\.5': a soft mask lies between 0 and 1"),
+        (":0.5", "an empty word"),
+        ("cat:0.5, cat", "'cat' is given twice"),
         ("missing.txt", r"word list 'missing\.txt' cannot be read"),
     ],
 )
@@ -58,7 +72,7 @@ def test_parsing_accepts_or_explains_any_text(classes: list[str]) -> None:
         parsed = parse_classes(classes)
     except VocabularyError:
         return
-    assert parse_classes([word.name for word in parsed]) == parsed
+    assert parse_classes(list(map(str, parsed))) == parsed
 
 
 def test_a_background_may_be_empty() -> None:
@@ -93,8 +107,30 @@ def test_merging_is_the_maximum_over_synonyms(background: tuple[str, ...], thres
     assert vocabulary.names == (("background",) if has_background else ()) + ("cat", "sofa", "cup")
 
 
+@pytest.mark.parametrize("general", [None, 0.3])
+@pytest.mark.parametrize("background", [(), ("wall", "floor")])
+def test_thresholds_stand_beside_the_merged_masks(background: tuple[str, ...], general: float | None) -> None:
+    """A class without its own has the general one; the background takes part everywhere."""
+    vocabulary = Vocabulary.build(
+        parse_classes("cat:0.7, sofa|couch, cup|mug:0.1"), OneHot(), background=background, threshold=general
+    )
+    masks = np.random.default_rng(0).random((len(background) + 5, 4, 5), np.float32)
+    merged = vocabulary.merge(masks)
+    assert vocabulary.thresholds is not None
+    assert len(vocabulary.thresholds) == len(merged)
+    own = np.array([0.7, general or 0, 0.1], np.float32)
+    assert np.array_equal(vocabulary.thresholds[-3:], own)
+    assert vocabulary.names == ("background", "cat", "sofa", "cup")
+    if background:
+        assert vocabulary.constant is None
+        assert vocabulary.thresholds[0] == -np.inf
+        assert np.array_equal(merged[0], masks[:2].max(axis=0))
+    else:
+        assert vocabulary.constant == 0
+
+
 def test_a_vocabulary_survives_the_file() -> None:
-    classes = parse_classes(["cat", "sofa|couch", 'a "quoted" שלום', "<script>"])
+    classes = parse_classes(["cat:0.4", "sofa|couch", 'a "quoted" שלום', "<script>"])
     vocabulary = Vocabulary.build(classes, OneHot(), background=("wall",), threshold=0.25)
     again = Vocabulary.from_bytes(vocabulary.to_bytes(), channels=16)
     assert (again.classes, again.background, again.threshold) == (classes, ("wall",), 0.25)
@@ -112,3 +148,17 @@ def test_foreign_vocabularies_are_refused() -> None:
     nan = Vocabulary((WordClass("cat"),), (), None, np.full((1, 16), np.nan, np.float32))
     with pytest.raises(BundleCorruptError, match="not unit rows"):
         Vocabulary.from_bytes(nan.to_bytes(), channels=16)
+
+
+def test_what_a_file_claims_is_checked() -> None:
+    rows = OneHot().encode(["cat", "dog"])
+    for classes, threshold, message in [
+        ((WordClass("cat"), WordClass("Cat")), None, "'Cat' is given twice"),
+        ((WordClass("cat"), WordClass("dog", threshold=7.0)), None, "threshold 7.0 is not between 0 and 1"),
+        ((WordClass("cat"), WordClass("dog")), float("nan"), "threshold nan is not between"),
+        ((WordClass("cat"), WordClass("dog", threshold="0.5")), None, "not supported"),  # type: ignore[arg-type]
+        ((WordClass("cat"), WordClass(3)), None, "words are not text"),  # type: ignore[arg-type]
+        ((), None, "or there are none"),
+    ]:
+        with pytest.raises(BundleCorruptError, match=f"not a vocabulary .*{message}"):
+            Vocabulary.from_bytes(Vocabulary(classes, (), threshold, rows).to_bytes(), channels=16)
