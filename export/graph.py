@@ -1,17 +1,61 @@
 """The segmenter graph as a module: what tracing sees, and nothing else. Exporting never changes the model."""
 
+import torch
 from torch import Tensor, nn
 
 from tcl_core import TCL
+from tcl_core.segment import blend, known_prior
 
 
 class SegmenterGraph(nn.Module):
-    """image (B,3,H,W) float32 normalised, text (N,C) unit rows -> masks (B,N,h,w) in [0, 1]."""
+    """image (B,3,H,W) float32 normalised, text (N,C) unit rows -> masks (B,N,h,w) in [0, 1].
 
-    def __init__(self, model: TCL) -> None:
+    Args:
+        model: with its head.
+        kp_weight: in [0, 1], share of the frozen encoder's own masks ("known prior"), 0.3 in the paper.
+    """
+
+    def __init__(self, model: TCL, kp_weight: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self.kp_weight = kp_weight
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Segment."""
-        return self.model.masks(image, text)
+        if self.kp_weight == 0:
+            return self.model.masks(image, text)
+        encoder = self.model.image_encoder
+        features = encoder.features(image)
+        dense = self.model.ground(features)
+        masks: Tensor = self.model.grounder.similarity_to_mask(dense, text)
+        return blend(masks, known_prior(encoder.project(features), text), self.kp_weight)
+
+
+class FoldedGraph(nn.Module):
+    """The same with the words inside: image (B,3,H,W) -> masks (B,N,h,w), for targets that need a constant graph.
+
+    Args:
+        graph: takes image and text.
+        text: unit rows (N,C).
+    """
+
+    text: Tensor
+
+    def __init__(self, graph: SegmenterGraph, text: Tensor) -> None:
+        super().__init__()
+        self.graph = graph
+        self.register_buffer("text", text)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Segment."""
+        masks: Tensor = self.graph(image, self.text)
+        return masks
+
+
+def mask_stride(model: TCL) -> int:
+    """Input pixels per cell of the soft masks: the encoder's stride, less what the decoder upsamples."""
+    step = model.preprocess.multiple_of
+    with torch.inference_mode():
+        device = next(model.parameters()).device
+        dense = model.dense_embeddings(torch.zeros(1, 3, step, step, device=device))
+    return int(step // dense.shape[-1])
