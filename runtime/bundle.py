@@ -18,7 +18,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added what export measured and chose: operations, precision, cosine, and graphs with their words inside."""
+
+OLDEST_SCHEMA = 1
 MANIFEST = "manifest.json"
 SUFFIX = ".tclb"
 SHIPPED = Path(__file__).parent / "models"
@@ -48,10 +51,17 @@ class FileRecord(_Record):
 
 
 class SourceRecord(_Record):
-    """Where the weights come from."""
+    """Where the weights come from, and how they are used.
+
+    Attributes:
+        model: name.
+        checkpoint_sha256: of the weights.
+        kp_weight: share of the frozen encoder's own masks in the graph's.
+    """
 
     model: str
     checkpoint_sha256: str
+    kp_weight: float = Field(default=0.0, ge=0, le=1)
 
 
 class InputSpec(_Record):
@@ -75,13 +85,23 @@ class InputSpec(_Record):
 
 
 class GraphSpec(_Record):
-    """One ONNX file: precision of its arithmetic, opset, and its inputs and outputs by name."""
+    """One ONNX file: precision of its arithmetic, opset, and its inputs and outputs by name.
+
+    Attributes:
+        file: name.
+        precision: of most of its arithmetic.
+        opset: of the ONNX standard.
+        inputs: shapes by name. A segmenter without the input `text` has the phrases of the bundle's vocabulary inside.
+        outputs: shapes by name.
+        kept_fp32: operators of a graph of lower precision that compute in float32, as "LayerNormalization x 25".
+    """
 
     file: FileName
     precision: Literal["fp32", "fp16", "int8"]
     opset: int
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
+    kept_fp32: tuple[str, ...] = ()
 
 
 class TextSpec(_Record):
@@ -121,7 +141,17 @@ class BackgroundSpec(_Record):
 
 
 class ParityRecord(_Record):
-    """One comparison of PyTorch with the exported graph, on an input size and word count that were not traced."""
+    """One comparison of PyTorch with the exported graph on real pictures.
+
+    Attributes:
+        size: (height, width) of the input.
+        batch: images.
+        words: rows of text.
+        max_error: of a soft mask.
+        mean_error: of the soft masks.
+        label_agreement: share of cells whose best word is the same.
+        cosine: of all soft masks as one vector; None in bundles of schema 1.
+    """
 
     size: tuple[int, int]
     batch: int
@@ -129,6 +159,15 @@ class ParityRecord(_Record):
     max_error: float
     mean_error: float
     label_agreement: float
+    cosine: float | None = None
+
+
+class OperationsRecord(_Record):
+    """Multiplications, in 10^9, of the segmenter on one image of a size with one word: as trained, and as exported."""
+
+    size: tuple[int, int]
+    plain: float
+    exported: float
 
 
 class Manifest(_Record):
@@ -147,6 +186,7 @@ class Manifest(_Record):
     background: BackgroundSpec
     vocabulary: FileName
     parity: tuple[ParityRecord, ...]
+    operations: OperationsRecord | None = None
     files: dict[FileName, FileRecord]
 
     @property
@@ -174,6 +214,10 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleVersionError(
             f"{path.parent} has schema {version}, this package reads up to {SCHEMA_VERSION}: "
             "upgrade with `pip install --upgrade tcl-edge`"
+        )
+    if version < OLDEST_SCHEMA:
+        raise BundleVersionError(
+            f"{path.parent} has schema {version}, this package reads {OLDEST_SCHEMA} to {SCHEMA_VERSION}: export it again"
         )
     try:
         return Manifest.model_validate(data)

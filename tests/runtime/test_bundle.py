@@ -64,7 +64,7 @@ def test_links_may_not_leave_the_bundle(bundle_copy: Path, tmp_path: Path) -> No
 
 def test_a_newer_schema_asks_for_an_upgrade(bundle_copy: Path) -> None:
     edit_manifest(bundle_copy, schema_version=99, something_new=True)
-    with pytest.raises(BundleVersionError, match=r"schema 99, this package reads up to 1.*upgrade"):
+    with pytest.raises(BundleVersionError, match=r"schema 99, this package reads up to 2.*upgrade"):
         Bundle.open(bundle_copy)
 
 
@@ -133,3 +133,26 @@ def test_a_failed_write_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:
     with pytest.raises(OSError):
         write_bundle(tmp_path / "new.tclb", manifest, files)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_schema_before_this_one_is_still_read(bundle_copy: Path) -> None:
+    """Oracle: the same manifest without what schema 2 added."""
+    path = bundle_copy / "manifest.json"
+    data = json.loads(path.read_text())
+    data["schema_version"] = 1
+    data.pop("operations", None)
+    data["source"].pop("kp_weight", None)
+    for record in data["parity"]:
+        record.pop("cosine", None)
+    for graph in (data["segmenter"], data["text_encoder"]):
+        graph.pop("kept_fp32", None)
+    path.write_text(json.dumps(data))
+    manifest = Bundle.open(bundle_copy).manifest
+    assert (manifest.operations, manifest.source.kp_weight, manifest.segmenter.kept_fp32) == (None, 0, ())
+    assert {record.cosine for record in manifest.parity} == {None}
+
+
+def test_a_schema_older_than_the_first_is_refused(bundle_copy: Path) -> None:
+    edit_manifest(bundle_copy, schema_version=0)
+    with pytest.raises(BundleVersionError, match=r"schema 0, this package reads 1 to 2: export it again"):
+        Bundle.open(bundle_copy)
