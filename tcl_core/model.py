@@ -65,7 +65,7 @@ class TCL(nn.Module):
 
     def dense_embeddings(self, images: Tensor) -> Tensor:
         """Embed every cell of normalised images: (B,3,H,W) -> (B,C,h,w), not normalised."""
-        return self._ground(self.image_encoder.features(images))
+        return self.ground(self.image_encoder.features(images))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         """Embed int64 tokens (N,L) -> (N,C), not normalised."""
@@ -98,7 +98,7 @@ class TCL(nn.Module):
         self._check(images, text_embeddings, kp_weight)
         padded, padding = pad_to_multiple(images, self.preprocess.multiple_of)
         features = self.image_encoder.features(padded)
-        masks: Tensor = self.grounder.similarity_to_mask(self._ground(features), text_embeddings)
+        masks: Tensor = self.grounder.similarity_to_mask(self.ground(features), text_embeddings)
         if pamr:
             masks = refine(padded, masks)
         if kp_weight > 0:
@@ -111,7 +111,8 @@ class TCL(nn.Module):
         dense, text = self.dense_embeddings(images), self.encode_text(tokens)
         return Grounding(dense, text, self.grounder.similarity_to_mask.logits(dense, text))
 
-    def _ground(self, features: Tensor) -> Tensor:
+    def ground(self, features: Tensor) -> Tensor:
+        """Refine and project what `image_encoder.features` gives: -> (B,C,h,w), not normalised."""
         refined = self.grounder(features)
         if self.grounder.projection is None:
             return self.image_encoder.project(refined)

@@ -63,23 +63,30 @@ def architecture(name: str) -> dict[str, Any]:
     return dict(config)
 
 
-def random_clip(name: str) -> ClipModel:
+def random_clip(name: str, tokenizer: Any = None) -> ClipModel:
     """Build a model of open_clip with random weights.
+
+    Args:
+        name: open_clip name.
+        tokenizer: the model's, where it is not part of open_clip and should not be downloaded.
 
     Raises:
         ValueError: no model of that name.
     """
     config = architecture(name)
     model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-    return _described(name, model, open_clip.get_tokenizer(name), bool(config.get("quick_gelu", False)))
+    if tokenizer is None:
+        tokenizer = _downloaded(lambda: open_clip.get_tokenizer(name), f"the tokenizer of {name}")
+    return _described(name, model, tokenizer, bool(config.get("quick_gelu", False)))
 
 
-def named_clip(name: str, pretrained: str | None) -> ClipModel:
+def named_clip(name: str, pretrained: str | None, tokenizer: Any = None) -> ClipModel:
     """Build a model of open_clip and load weights.
 
     Args:
         name: open_clip name, or `hf-hub:OWNER/NAME` or `local-dir:PATH`, which bring their weights.
         pretrained: tag that open_clip knows for the name, or a file of weights.
+        tokenizer: the model's, where it is not part of open_clip and should not be downloaded.
 
     Raises:
         ValueError: no such name, or no weights were named for it.
@@ -101,7 +108,7 @@ def named_clip(name: str, pretrained: str | None) -> ClipModel:
         tag, path = {}, pretrained
     else:
         raise ValueError(f"no weights {pretrained!r} for {name}: expected a file, or one of: {known}.")
-    clip = random_clip(name)
+    clip = random_clip(name, tokenizer)
     load_clip_weights(clip, path)
     return ClipModel(
         name,
