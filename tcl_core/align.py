@@ -72,7 +72,6 @@ class AlignConfig:
     mask_scale: float
     mask_bias: float
     image_size: int
-    output_stride: int = 32
     embed_dim: int = 256
     wordnet: str = "/usr/share/wordnet"
     whitening: float = 0.25
@@ -282,7 +281,6 @@ def align(config: AlignConfig) -> tuple[TCL, TinyConfig, dict[str, str]]:
     tiny_config = TinyConfig(
         preprocess=Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), config.image_size, multiple_of=32, antialias=True),
         vocabulary_size=len(vectors) + 2,
-        output_stride=config.output_stride,
         embed_dim=config.embed_dim,
         background_words=tuple(config.background_words),
         background_threshold=config.background_threshold,

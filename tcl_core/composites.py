@@ -63,6 +63,9 @@ class Composites:
         most_objects: per composite; from 1 to this.
         name_background: share of the captions that name the background.
         seed: another one makes other pictures.
+        photos: photographs with captions that mosaics are made of and that serve as backgrounds too.
+        mosaics: share of the pictures that are two or four photos side by side.
+        photo_backgrounds: share of the other pictures whose background is one of the photos.
     """
 
     def __init__(
@@ -75,7 +78,12 @@ class Composites:
         most_objects: int = 4,
         name_background: float = 0.6,
         seed: int = 0,
+        photos: Source | None = None,
+        mosaics: float = 0.0,
+        photo_backgrounds: float = 0.0,
     ) -> None:
+        if (mosaics or photo_backgrounds) and photos is None:
+            raise DataError(f"composites: mosaics {mosaics}, photo_backgrounds {photo_backgrounds}, and no photos")
         if count < 1 or most_objects < 1 or size < 16 or not 0 <= name_background <= 1:
             raise DataError(
                 f"composites: count {count}, most_objects {most_objects}, size {size}, name_background "
@@ -84,7 +92,8 @@ class Composites:
         self.cutouts, self.backgrounds = cutouts, backgrounds
         self.count, self.size, self.most_objects = count, size, most_objects
         self.name_background, self.seed = name_background, seed
-        self.problems: list[Problem] = [*cutouts.problems, *backgrounds.problems]
+        self.photos, self.mosaics, self.photo_backgrounds = photos, mosaics, photo_backgrounds
+        self.problems: list[Problem] = [*cutouts.problems, *backgrounds.problems, *(photos.problems if photos else [])]
         self.groups: npt.NDArray[np.int32] = np.arange(count, dtype=np.int32)
 
     def __len__(self) -> int:
@@ -107,7 +116,12 @@ class Composites:
             BadSampleError: a cut-out or background cannot be used.
         """
         chance = np.random.default_rng((self.seed, number))
-        background = self.backgrounds.read(int(chance.integers(len(self.backgrounds))))
+        if self.photos is not None and chance.random() < self.mosaics:
+            return self._mosaic(self.photos, chance)
+        grounds = self.backgrounds
+        if self.photos is not None and chance.random() < self.photo_backgrounds:
+            grounds = self.photos
+        background = grounds.read(int(chance.integers(len(grounds))))
         picture = _square(background.image, self.size, chance)
         label_map = np.zeros((self.size, self.size), np.uint8)
         phrases: list[str] = []
@@ -120,6 +134,33 @@ class Composites:
         named = [phrases[index] for index in chance.permutation(len(phrases))]
         caption = _sentence(named, background.caption.rstrip(". ") if chance.random() < self.name_background else None)
         return Composite(picture, caption or background.caption, tuple(phrases), label_map)
+
+    def _mosaic(self, photos: Source, chance: np.random.Generator) -> Composite:
+        """Put two or four photos side by side; label k is the k-th caption."""
+        rows, columns = ((1, 2), (2, 1), (2, 2))[int(chance.integers(3))]
+        height, width = self.size // rows, self.size // columns
+        picture = Image.new("RGB", (self.size, self.size))
+        label_map = np.zeros((self.size, self.size), np.uint8)
+        phrases: list[str] = []
+        for row in range(rows):
+            for column in range(columns):
+                photo = photos.read(int(chance.integers(len(photos))))
+                phrase = photo.caption.rstrip(". ")
+                if phrase not in phrases:
+                    phrases.append(phrase)
+                top, left = row * height, column * width
+                picture.paste(_filled(photo.image, width, height, chance), (left, top))
+                label_map[top : top + height, left : left + width] = phrases.index(phrase) + 1
+        return Composite(picture, ", ".join(phrases), tuple(phrases), label_map)
+
+
+def _filled(image: Image.Image, width: int, height: int, chance: np.random.Generator) -> Image.Image:
+    """Cut the middle of a photo that has the shape asked for, and maybe mirror it."""
+    scale = min(image.width / width, image.height / height)
+    left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
+    box = (left, top, image.width - left, image.height - top)
+    cut = image.resize((width, height), Image.Resampling.BILINEAR, box)
+    return cut.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if chance.random() < 0.5 else cut
 
 
 def _square(image: Image.Image, size: int, chance: np.random.Generator) -> Image.Image:

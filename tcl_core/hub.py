@@ -70,11 +70,9 @@ def import_model(directory: Path, *, clip: str | None = None) -> TCL:
         CheckpointError: a file is missing or damaged, or the encoders are not those it was trained on.
     """
     described = _read_config(directory / CONFIG)
+    config = read_model_config(directory)
     try:
-        config = TypeAdapter(ModelConfig).validate_python(described["model"])
         weights = load_file(directory / WEIGHTS)
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"{directory / CONFIG} does not describe a model: {error}") from error
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{directory / WEIGHTS} is missing or damaged: {error}") from error
     if clip is not None:
@@ -87,6 +85,19 @@ def import_model(directory: Path, *, clip: str | None = None) -> TCL:
     except RuntimeError as error:
         raise CheckpointError(f"{directory / WEIGHTS} does not fit its {CONFIG}: {error}") from error
     return model
+
+
+def read_model_config(directory: Path) -> ModelConfig:
+    """Read what such a directory says about its model.
+
+    Raises:
+        CheckpointError: there is no config.json, or it describes none.
+    """
+    try:
+        config: ModelConfig = TypeAdapter(ModelConfig).validate_python(_read_config(directory / CONFIG)["model"])
+    except (KeyError, ValidationError) as error:
+        raise CheckpointError(f"{directory / CONFIG} does not describe a model: {error}") from error
+    return config
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -121,4 +132,4 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 
 
-__all__ = ["export_model", "import_model"]
+__all__ = ["export_model", "import_model", "read_model_config"]

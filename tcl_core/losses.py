@@ -30,6 +30,8 @@ class LossWeights:
         area: of both area terms.
         tv: of both total variations.
         contrastive: plain image-text contrast; not part of TCL, for ablations.
+        region: what a phrase's mask gathered against all phrases, also the same image's; not part of TCL, needs
+            captions that are cut into phrases.
     """
 
     tcl_v: float = 0.1
@@ -37,6 +39,7 @@ class LossWeights:
     area: float = 0.4
     tv: float = 1.0
     contrastive: float = 0.0
+    region: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse weights that train nothing or backwards."""
@@ -66,6 +69,7 @@ class Summary:
         areas: (B,N), mean of the soft mask, in [0, 1].
         mask_variation: (B,), total variation of the masks, mean over texts.
         embedding_variation: (B,), total variation of the embedding map.
+        region_cosines: (B,P,N), of what the masks of the image's own P phrases gathered with every text.
     """
 
     feature_cosines: Tensor | None = None
@@ -74,6 +78,7 @@ class Summary:
     areas: Tensor | None = None
     mask_variation: Tensor | None = None
     embedding_variation: Tensor | None = None
+    region_cosines: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are there, by name."""
@@ -92,6 +97,7 @@ class Losses:
     area_negative: Tensor | None = None
     tv_embeddings: Tensor | None = None
     tv_masks: Tensor | None = None
+    region: Tensor | None = None
 
     def terms(self) -> dict[str, Tensor]:
         """The terms that are on, by name."""
@@ -186,6 +192,7 @@ class Temperatures(nn.Module):
         self.tcl_v = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
         self.tcl_f = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
         self.contrastive = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
+        self.region = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
 
 
 def compute_losses(
@@ -226,6 +233,7 @@ def weigh(losses: Losses, weights: LossWeights) -> dict[str, Tensor]:
         "area_negative": weights.area,
         "tv_embeddings": weights.tv,
         "tv_masks": weights.tv,
+        "region": weights.region,
     }
     return {name: weight_of[name] * term for name, term in losses.terms().items()}
 

@@ -27,6 +27,8 @@ from tcl_core.losses import (
     weigh,
 )
 from tcl_core.model import TCL
+from tcl_core.phrase_losses import compute_phrase_losses
+from tcl_core.phrases import Pairing
 
 # (B,h,w) logits and the number of the first one's sample in the batch of the run -> (B,h,w) in {0, 1}
 MaskSampler = Callable[[Tensor, int], Tensor]
@@ -89,11 +91,13 @@ class Summarizer(nn.Module):
         self.autocast = autocast
         model.image_encoder.requires_grad_(False)
         model.text_encoder.requires_grad_(False)
-        if not (weights.tcl_v or weights.tcl_f or weights.area or weights.tv):
+        if not (weights.tcl_v or weights.tcl_f or weights.area or weights.tv or weights.region):
             # No mask enters the loss, and a parameter without a gradient would stop DistributedDataParallel.
             model.grounder.similarity_to_mask.requires_grad_(False)
 
-    def forward(self, images: Tensor, text_embeddings: Tensor, first: int, sample: MaskSampler) -> Summary:
+    def forward(
+        self, images: Tensor, text_embeddings: Tensor, first: int, sample: MaskSampler, pairing: Pairing | None = None
+    ) -> Summary:
         """Summarise images against all texts of the run.
 
         Args:
@@ -101,6 +105,7 @@ class Summarizer(nn.Module):
             text_embeddings: (N,C), raw; the text of image i is number first + i.
             first: see `text_embeddings`.
             sample: makes hard masks for TCL_v.
+            pairing: of these images, if they own several texts; otherwise image i owns text first + i.
         """
         weights = self.weights
         dense = self._run(self._ground, self._run(self.model.image_encoder.features, images)).float()
@@ -108,13 +113,16 @@ class Summarizer(nn.Module):
         if weights.tcl_f or weights.area or weights.tv:
             parts |= self._against_all_texts(dense, text_embeddings)
         if weights.tcl_v:
-            masks = sample(self._own_logits(dense, text_embeddings[first : first + len(images)]), first)
+            own = text_embeddings[first : first + len(images)] if pairing is None else text_embeddings[pairing.chosen]
+            masks = sample(self._own_logits(dense, own), first)
             embeddings = self._run(self.model.image_encoder.embed, mask_images(images, masks))
             parts["masked_cosines"] = cosines(embeddings.float(), text_embeddings)
         if weights.contrastive:
             parts["image_cosines"] = cosines(dense.mean(dim=(2, 3)), text_embeddings)
         if weights.tv:
             parts["embedding_variation"] = total_variation(dense).mean(dim=1)
+        if weights.region and pairing is not None:
+            parts["region_cosines"] = self._regions(dense, text_embeddings, pairing)
         return Summary(**parts)
 
     def _run(self, function: Callable[[Tensor], Tensor], argument: Tensor) -> Tensor:
@@ -135,6 +143,11 @@ class Summarizer(nn.Module):
         # One image at a time: the grounder compares all with all, which would be B*B maps.
         pairs = zip(dense, own_texts, strict=True)
         return torch.stack([self._logits(image[None], text[None])[0, 0] for image, text in pairs])  # (B,h,w)
+
+    def _regions(self, dense: Tensor, text_embeddings: Tensor, pairing: Pairing) -> Tensor:
+        own_texts = text_embeddings[pairing.own.clamp(min=0)]  # (B,P,C); what fills up counts nowhere
+        masks = [self._logits(image[None], texts)[0].sigmoid() for image, texts in zip(dense, own_texts, strict=True)]
+        return cosines(pool_by_masks(dense, torch.stack(masks)), text_embeddings)  # (B,P,N)
 
     def _against_all_texts(self, dense: Tensor, text_embeddings: Tensor) -> dict[str, Tensor]:
         if self.chunk is None:
@@ -165,8 +178,11 @@ class Objective:
     prior: AreaPrior
     gather: Gather
 
-    def __call__(self, summary: Summary) -> Losses:
+    def __call__(self, summary: Summary, pairing: Pairing | None = None) -> Losses:
         """Compute the unweighted terms of this process's share of the batch."""
+        if pairing is not None:
+            parts = {name: tensor.float() for name, tensor in summary.tensors().items()}
+            return Losses(**compute_phrase_losses(parts, self.weights, self.temperatures, self.prior, pairing))
         return compute_losses(summary, self.weights, self.temperatures, self.prior, self.gather)
 
 
@@ -187,6 +203,7 @@ def backward(
     sample: MaskSampler,
     *,
     scale: Callable[[Tensor], Tensor] | None = None,
+    pairing: Pairing | None = None,
 ) -> Losses:
     """Compute the loss of a batch and add its gradient to every trained parameter.
 
@@ -201,6 +218,7 @@ def backward(
         text_embeddings: (N,C), raw, of all images of all processes, by rank and in the order of the parts.
         sample: makes hard masks for TCL_v; called twice for the same images, it has to return the same.
         scale: applied to the loss before it is differentiated (`GradScaler.scale`).
+        pairing: of all images, if they own several texts (one process).
 
     Returns:
         The unweighted terms, averaged over the processes, detached.
@@ -210,25 +228,29 @@ def backward(
         firsts.append(firsts[-1] + len(part))
 
     def run(number: int) -> Summary:
-        summary: Summary = summarize(parts[number], text_embeddings, firsts[number], sample)
+        first, part = firsts[number], parts[number]
+        own = pairing.part(first, first + len(part)) if pairing is not None else None
+        summary: Summary = summarize(part, text_embeddings, first, sample, own)
         return summary
 
     if len(parts) == 1:
-        losses = _differentiate(objective, run(0), scale)
+        losses = _differentiate(objective, run(0), scale, pairing)
     else:
         with torch.no_grad():
             whole = _joined([run(number) for number in range(len(parts))])
         for tensor in whole.tensors().values():
             tensor.requires_grad_()
-        losses = _differentiate(objective, whole, scale)
+        losses = _differentiate(objective, whole, scale, pairing)
         gradients = {name: tensor.grad for name, tensor in whole.tensors().items()}
         _carry_on(summarize, run, [len(part) for part in parts], gradients)
     objective.gather.average_gradients(list(objective.temperatures.parameters()))
     return Losses(**{name: objective.gather.mean(term.detach()) for name, term in losses.terms().items()})
 
 
-def _differentiate(objective: Objective, summary: Summary, scale: Callable[[Tensor], Tensor] | None) -> Losses:
-    losses = objective(summary)
+def _differentiate(
+    objective: Objective, summary: Summary, scale: Callable[[Tensor], Tensor] | None, pairing: Pairing | None
+) -> Losses:
+    losses = objective(summary, pairing)
     total = sum_terms(weigh(losses, objective.weights).values())
     (scale(total) if scale else total).backward()  # type: ignore[no-untyped-call]
     return losses

@@ -168,7 +168,10 @@ class CocoConfig:
 
 @dataclass(frozen=True)
 class CompositesConfig:
-    """Cut-outs (RGBA shards) pasted onto backgrounds (a folder or a table); see `tcl_core.composites`."""
+    """Cut-outs (RGBA shards) pasted onto backgrounds (a folder or a table); see `tcl_core.composites`.
+
+    `photos` are shards of photographs for mosaics and further backgrounds.
+    """
 
     __pydantic_config__ = STRICT
     kind: Literal["composites"]
@@ -178,6 +181,9 @@ class CompositesConfig:
     size: int = 224
     most_objects: int = 4
     name_background: float = 0.6
+    photos: str | list[str] | None = None
+    mosaics: float = 0.0
+    photo_backgrounds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -264,6 +270,9 @@ def _open(config: SourceConfig, seed: int, index: Path | None) -> Source:
         most_objects=config.most_objects,
         name_background=config.name_background,
         seed=seed,
+        photos=ShardPairs.of(config.photos, ShardIndex(index)) if config.photos else None,
+        mosaics=config.mosaics,
+        photo_backgrounds=config.photo_backgrounds,
     )
 
 

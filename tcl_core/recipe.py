@@ -1,6 +1,5 @@
 """The settings of a training run, and the model they describe."""
 
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -15,6 +14,8 @@ from tcl_core.losses import AreaPrior, LossWeights
 from tcl_core.model import TCL
 from tcl_core.pairs import STRICT, SourceConfig
 from tcl_core.schedule import LearningRate
+from tcl_core.skip_decoder import SkipDecoder
+from tcl_core.tiny import TinyImageEncoder, load_tiny
 
 # TCL trained with these although its CLIP was trained with others.
 IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -29,8 +30,11 @@ class ModelConfig:
         clip: file, open_clip name or hf-hub:OWNER/NAME.
         pretrained: weights for a name.
         start: official TCL checkpoint to go on from; none begins with an untrained grounder.
+        num_blocks: of a vision transformer that the grounder copies, from its end; 1 in the paper.
         decoder: give the grounder its decoder.
-        num_stages: of the decoder; each doubles the resolution of the masks.
+        num_stages: of the decoder; each doubles the resolution of the masks. `tiny` has its own decoder.
+        width: of tiny's decoder.
+        tiny: file of the aligned model to start from; none is the packaged one.
         normalisation: "encoder" normalises images as the encoder was trained, "imagenet" as the published TCL was.
         toy_steps: of the toy's pretraining.
     """
@@ -39,8 +43,11 @@ class ModelConfig:
     clip: str = ""
     pretrained: str | None = None
     start: str | None = None
+    num_blocks: int = 1
     decoder: bool = True
     num_stages: int = 2
+    width: int = 160
+    tiny: str | None = None
     normalisation: Literal["encoder", "imagenet"] = "encoder"
     toy_steps: int = 400
 
@@ -59,6 +66,8 @@ class DataConfig:
         num_workers: processes that read ahead, for each training process.
         most_bad: share of bad samples that is borne.
         window: samples shuffled among each other, see `Order`.
+        phrases: cut captions into noun phrases, each a text of its own (one process).
+        near: phrases whose texts have a higher cosine are no negatives of each other.
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
@@ -69,6 +78,8 @@ class DataConfig:
     num_workers: int = 6
     most_bad: float = 0.01
     window: int = 100_000
+    phrases: bool = False
+    near: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -174,15 +185,19 @@ def build_model(config: ModelConfig, seed: int) -> TCL:
 
         model = build_toy(steps=config.toy_steps, seed=seed)
     elif config.encoder == "tiny":
-        from tcl_core.tiny import load_tiny
-
-        model = load_tiny()
+        model = load_tiny(config.tiny)
     else:
         from tcl_core.importers import load_tcl
 
+        if config.start and config.num_blocks != 1:
+            raise ConfigError(
+                "model.num_blocks with model.start: the checkpoint says how many blocks its grounder owns"
+            )
         if not config.clip:
             raise ConfigError("model.clip is empty: expected a file with CLIP's weights, or a name such as ViT-B-16")
         model = load_tcl(config.clip, config.start, pretrained=config.pretrained)
+        if config.num_blocks != 1:
+            model = _with_late_blocks(config, model)
     grounder = model.grounder if config.start else _untrained_grounder(config, model, seed)
     preprocess = model.preprocess
     if config.normalisation == "imagenet":
@@ -191,17 +206,28 @@ def build_model(config: ModelConfig, seed: int) -> TCL:
     return TCL(model.image_encoder, model.text_encoder, grounder, preprocess).eval()
 
 
+def _with_late_blocks(config: ModelConfig, model: TCL) -> TCL:
+    from tcl_core.vit import ViTEncoder
+
+    if not isinstance(model.image_encoder, ViTEncoder):
+        raise ConfigError(
+            f"model.num_blocks is {config.num_blocks} and {config.clip} is no vision transformer: leave 1"
+        )
+    encoder = model.image_encoder.with_late_blocks(config.num_blocks)
+    return TCL(encoder, model.text_encoder, model.grounder, model.preprocess)
+
+
 def _untrained_grounder(config: ModelConfig, model: TCL, seed: int) -> Grounder:
     encoder = model.image_encoder
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if isinstance(encoder, TinyImageEncoder) and config.decoder:
+            decoder = SkipDecoder(encoder.stages, config.width)
+            return Grounder(decoder=decoder, similarity_to_mask=model.grounder.similarity_to_mask)
         made = grounder_for(encoder, 0)
         decoder = GatedDecoder(encoder.dim, config.num_stages) if config.decoder else None
-    projection = made.projection
-    if config.encoder == "tiny":
-        projection = deepcopy(encoder.projection)  # type: ignore[assignment]
     # The shipped model's scale and bias are calibrated; the others' are the paper's initial ones.
-    return Grounder(made.blocks, decoder, projection, model.grounder.similarity_to_mask)
+    return Grounder(made.blocks, decoder, made.projection, model.grounder.similarity_to_mask)
 
 
 __all__ = ["DataConfig", "ModelConfig", "OptimizerConfig", "TrainConfig", "build_model"]

@@ -1,6 +1,6 @@
-"""`tiny`, the model inside the package: EfficientNet-Lite0 and a small text tower, aligned without images.
+"""`tiny`, the model inside the package: EfficientNet-Lite0, a small text tower, a light decoder.
 
-How its weights come about is in `tcl_core/align.py`.
+How its weights come about: `tcl_core/align.py` for both towers, `configs/tiny.yaml` for the grounder.
 """
 
 import json
@@ -23,9 +23,13 @@ from torch import Tensor, nn
 from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder, check_multiple
 from tcl_core.grounder import Grounder, SimilarityToMask
 from tcl_core.model import TCL
+from tcl_core.skip_decoder import SkipDecoder, Stages
 
 DEFAULT_PATH = Path(__file__).parent / "models" / "tiny.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+STRIDE = 32
+SKIPS = (6, 4, 2)  # stages of the trunk at stride 32, 16 and 8, each the last of its stride
+FEATURE_INFO = (4, 3, 2)  # what timm calls them
 PAD_ID = 0
 UNKNOWN_ID = 1
 # exp(-1e4) is exactly 0 in float32, and unlike -inf it leaves no NaN behind a row that is all padding.
@@ -39,8 +43,8 @@ class TinyConfig:
     Attributes:
         preprocess: what the image tower expects.
         vocabulary_size: rows of the token table, [PAD] = 0 and [UNK] = 1 included.
-        output_stride: 32 as trained, or 16 with the last stages dilated.
         embed_dim: C.
+        decoder_width: of the grounder's `SkipDecoder`; 0 is a grounder without one.
         token_dim: width of the text tower.
         text_blocks: transformer blocks of the text tower.
         context_length: L, the longest token row.
@@ -51,8 +55,8 @@ class TinyConfig:
 
     preprocess: Preprocess
     vocabulary_size: int
-    output_stride: int = 32
     embed_dim: int = 256
+    decoder_width: int = 0
     token_dim: int = 128
     text_blocks: int = 2
     context_length: int = 16
@@ -91,31 +95,44 @@ class TinyImageEncoder(DenseEncoder):
     Global average pooling is linear, so the map of an image projected cell by cell has the projected image as its
     mean: what was aligned for whole images holds for cells. BatchNorm is kept (exporters fold it).
 
+    The features are the projected map, and with it the earlier stages that a decoder looks at (`Stages`).
+
     Args:
         embed_dim: C.
-        output_stride: 32, or 16 with the last stages dilated (same weights).
     """
 
-    def __init__(self, embed_dim: int = 256, output_stride: int = 32) -> None:
+    def __init__(self, embed_dim: int = 256) -> None:
         super().__init__()
-        trunk: Any = timm.create_model(
-            "tf_efficientnet_lite0", pretrained=False, num_classes=0, output_stride=output_stride
-        )
-        self.stride, self.dim, self.embed_dim = output_stride, int(trunk.num_features), embed_dim
+        trunk: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+        coarse, middle, fine = (int(trunk.feature_info[k]["num_chs"]) for k in FEATURE_INFO)
+        self.stages = Stages(embed_dim, coarse, middle, fine)
+        self.stride, self.dim, self.embed_dim = STRIDE, self.stages.dim, embed_dim
+        self.projection = nn.Conv2d(int(trunk.num_features), embed_dim, kernel_size=1)
         self.trunk: Any = _with_static_padding(trunk)
-        self.projection = nn.Conv2d(self.dim, embed_dim, kernel_size=1)
 
     def features(self, images: Tensor) -> Tensor:
-        """Compute the last map: float (B,3,H,W), normalised, H and W multiples of 32 -> (B,1280,h,w) in [0, 6]."""
-        # 32 at any output stride: the static padding of the strided layers is right for even sides only.
-        check_multiple(images, 32)
-        features: Tensor = self.trunk.forward_features(images)
-        return features
+        """Compute the joined map: float (B,3,H,W), normalised, H and W multiples of 32 -> (B,D,H/32,W/32)."""
+        check_multiple(images, STRIDE)  # the static padding of the strided layers is right for even sides only
+        trunk = self.trunk
+        x = trunk.bn1(trunk.conv_stem(images))
+        seen = []
+        for stage in trunk.blocks:
+            x = stage(x)
+            seen.append(x)
+        coarse, middle, fine = (seen[k] for k in SKIPS)
+        last = trunk.bn2(trunk.conv_head(x))  # (B,1280,h,w) in [0, 6]
+        return self.stages.join(self.projection(last), coarse, middle, fine)
 
     def project(self, features: Tensor) -> Tensor:
-        """Map features into the joint space, cell by cell: (B,1280,h,w) -> (B,C,h,w), not normalised."""
-        projected: Tensor = self.projection(features)
-        return projected
+        """Take the projected map out of the joined one: (B,D,h,w) -> (B,C,h,w), not normalised."""
+        return features[:, : self.embed_dim]
+
+    def last_layers(self) -> tuple[nn.Module, nn.Module]:
+        """Give a grounder without decoder something to train: a 1x1 convolution that begins as `project`."""
+        projection = nn.Conv2d(self.dim, self.embed_dim, kernel_size=1)
+        nn.init.dirac_(projection.weight)
+        nn.init.zeros_(projection.bias)  # type: ignore[arg-type]
+        return nn.Identity(), projection
 
     def embed(self, images: Tensor) -> Tensor:
         """Embed whole images by their mean feature: (B,3,H,W) -> (B,C), not normalised."""
@@ -209,12 +226,10 @@ class TinyTextEncoder(TextEncoder):
 
 def build_tiny(config: TinyConfig, tokenizer: Tokenizer) -> TCL:
     """Build the model without weights."""
-    return TCL(
-        TinyImageEncoder(config.embed_dim, config.output_stride),
-        TinyTextEncoder(config, tokenizer),
-        Grounder(similarity_to_mask=SimilarityToMask()),
-        config.preprocess,
-    )
+    image_encoder = TinyImageEncoder(config.embed_dim)
+    decoder = SkipDecoder(image_encoder.stages, config.decoder_width) if config.decoder_width else None
+    grounder = Grounder(decoder=decoder, similarity_to_mask=SimilarityToMask())
+    return TCL(image_encoder, TinyTextEncoder(config, tokenizer), grounder, config.preprocess)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -24,10 +24,12 @@ from tcl_core.checkpoint import (
     restore_optimizer,
     write_checkpoint,
 )
+from tcl_core.config import ConfigError
 from tcl_core.gather import Gather
 from tcl_core.losses import Losses, Temperatures, weigh
 from tcl_core.model import TCL
 from tcl_core.objective import GumbelMasks, Objective, Summarizer, backward
+from tcl_core.phrases import Pairing, near_texts, noun_phrases, pair
 from tcl_core.recipe import TrainConfig
 from tcl_core.samples import DataReport
 from tcl_core.schedule import optimizer_groups, set_phase
@@ -101,6 +103,10 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, model: TCL, gather: Gather, device: torch.device) -> None:
+        if config.losses.region and not config.data.phrases:
+            raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
+        if config.data.phrases and gather.world_size > 1:
+            raise ConfigError(f"data.phrases with {gather.world_size} processes: phrases are trained by one process")
         self.config = config
         self.gather = gather
         self.device = device
@@ -131,6 +137,7 @@ class Trainer:
     def _trained_parameters(self) -> dict[str, nn.Parameter]:
         weights = self.config.losses
         on = {"tcl_v": weights.tcl_v, "tcl_f": weights.tcl_f, "contrastive": weights.contrastive}
+        on["region"] = weights.region
         for name, parameter in self.temperatures.named_parameters():
             parameter.requires_grad_(on[name] > 0)
         named = [
@@ -200,12 +207,22 @@ class Trainer:
     def _backward(self, summarize: nn.Module, parts: list[Part]) -> Losses:
         self.optimizer.zero_grad()
         captions = [caption for part in parts for caption in part.captions]
-        tokens = self.model.text_encoder.tokenize(captions).to(self.device)
-        with torch.no_grad():
-            texts = self.gather.all(self.model.encode_text(tokens).float())
+        texts, pairing = self._texts(captions)
         images = [part.images.to(self.device, non_blocking=True) for part in parts]
         sample = GumbelMasks(self.config.seed, self.step)
-        return backward(summarize, self.objective, images, texts, sample, scale=self.scaler.scale)
+        return backward(summarize, self.objective, images, texts, sample, scale=self.scaler.scale, pairing=pairing)
+
+    def _texts(self, captions: list[str]) -> tuple[Tensor, Pairing | None]:
+        """Embed captions, or their phrases: (N,C), and who owns which phrase."""
+        data, pairing = self.config.data, None
+        if data.phrases:
+            captions, own, chosen = pair([noun_phrases(caption) for caption in captions], self.step)
+        with torch.no_grad():
+            tokens = self.model.text_encoder.tokenize(captions).to(self.device)
+            texts = self.gather.all(self.model.encode_text(tokens).float())
+        if data.phrases:
+            pairing = Pairing(own.to(self.device), chosen.to(self.device), near_texts(texts, data.near))
+        return texts, pairing
 
     def _check_finite(self, weighted: dict[str, float]) -> None:
         bad = [name for name, value in weighted.items() if not abs(value) < float("inf")]

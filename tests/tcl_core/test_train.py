@@ -20,6 +20,7 @@ from tcl_core.checkpoint import CheckpointError, read_checkpoint
 from tcl_core.config import ConfigError
 from tcl_core.estimate import estimate
 from tcl_core.gather import SingleProcess
+from tcl_core.grounder import similarity
 from tcl_core.hub import import_model
 from tcl_core.hub import main as hub_main
 from tcl_core.pairs import open_sources
@@ -327,7 +328,14 @@ def test_the_papers_recipe_is_what_it_says() -> None:
     rate = config.optimizer.learning_rate
     assert rate.at(15_000, config.steps, 1024) == pytest.approx(7.5e-5)
     assert rate.at(50_000, config.steps, 1024) == pytest.approx(1e-5)
-    assert vars(config.losses) == {"tcl_v": 0.1, "tcl_f": 0.1, "area": 0.4, "tv": 1.0, "contrastive": 0.0}
+    assert vars(config.losses) == {
+        "tcl_v": 0.1,
+        "tcl_f": 0.1,
+        "area": 0.4,
+        "tv": 1.0,
+        "contrastive": 0.0,
+        "region": 0.0,
+    }
     with pytest.raises(ConfigError, match="no shard of"):
         open_sources(config.data.sources, 0, None)
 
@@ -341,6 +349,25 @@ def test_the_papers_model_is_built_on_any_clip() -> None:
     dim = model.image_encoder.dim
     assert decoder == 4 * (9 * dim * dim + 3 * dim + 1)
     assert model.preprocess.mean == (0.485, 0.456, 0.406)
+
+
+@torch.inference_mode()
+def test_a_grounder_may_own_several_blocks() -> None:
+    """Oracle: the zero-gate identity, sigmoid(10 cosine - 2.5) of the frozen tower's own embeddings; 1e-6."""
+    golden = ROOT / "tests" / "golden" / "tcl_small" / "clip_small_openai_layout.pth"
+    config = read_config([str(ROOT / "configs" / "tcl_vitb16.yaml")])
+    settings = replace(config.model, clip=str(golden), pretrained=None, num_blocks=2)
+    model = build_model(settings, 0)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    text = torch.randn(3, model.image_encoder.embed_dim, generator=torch.Generator().manual_seed(1))
+    own = model.image_encoder.project(model.image_encoder.features(images))
+    expected = torch.sigmoid(10 * similarity(own, text) - 2.5).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+    torch.testing.assert_close(model.masks(images, text), expected, rtol=0, atol=1e-6)
+    assert {name.split(".")[0] for name, _ in model.grounder.blocks.named_parameters()} == {"blocks", "final_block"}
+    with pytest.raises(ConfigError, match="no vision transformer"):
+        build_model(replace(settings, clip="RN50"), 0)
+    with pytest.raises(ConfigError, match="the checkpoint says how many"):
+        build_model(replace(settings, start="tcl.pth"), 0)
 
 
 def test_an_estimate_is_what_is_measured(tmp_path: Path) -> None:
