@@ -9,6 +9,7 @@ from threading import Event
 from time import perf_counter
 from typing import Annotated, NoReturn
 
+import cv2
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,6 +23,7 @@ from runtime.segmenter import Segmenter
 from runtime.sinks import Sink, open_sink
 from runtime.sources import Frame, Source, open_source
 from runtime.stream import stream
+from runtime.temporal import Temporal
 from runtime.version import __version__
 from runtime.vocabulary import SAME_MEANING
 
@@ -82,10 +84,18 @@ def run(
         int | None, typer.Option(help="Network size: side in pixels of a square with as many pixels.")
     ] = None,
     provider: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the network; default: one per core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads, used by one stage at a time; default: one per core.")
+    ] = None,
     refine: Annotated[
         str, typer.Option(help="Move the masks to edges in the frame: none, edge or pamr (slower).")
     ] = "none",
+    temporal: Annotated[
+        float, typer.Option(min=0, max=1, help="Weight of the frames before in each mask, below 1: calmer, but late.")
+    ] = 0.0,
+    keyframe: Annotated[
+        int, typer.Option(min=1, help="Run the network every so many frames; in between, masks follow the motion.")
+    ] = 1,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the colours.")] = 0.5,
     legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,
@@ -102,6 +112,8 @@ def run(
         with ExitStack() as stack:
             log = stack.enter_context(stats.open("w", encoding="utf-8")) if stats else None
             latency = Latency(log)
+            if threads is not None:
+                cv2.setNumThreads(threads)
             stop = stack.enter_context(_stop_on_signal())
             frames = stack.enter_context(open_source(source))
             segmenter = stack.enter_context(
@@ -114,6 +126,7 @@ def run(
                     threads=threads,
                     size=imgsz,
                     refine=refine,  # type: ignore[arg-type] # checked by the segmenter
+                    temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
                 )
             )
             _refuse_same_file(source, names)

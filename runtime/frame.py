@@ -64,24 +64,38 @@ _INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 
 class Preprocessor:
-    """Resize, normalise and lay out a frame as the manifest says."""
+    """Resize, normalise and lay out a frame as the manifest says.
 
-    def __init__(self, spec: InputSpec) -> None:
+    Args:
+        spec: the manifest's input.
+        threads: of one frame, where it is large enough for them.
+    """
+
+    def __init__(self, spec: InputSpec, *, threads: int = 1) -> None:
         mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
-        self._spec = spec
+        self._spec, self._threads = spec, threads
+        self._image = np.empty((1, 3, 0, 0), np.float32)
         self._scale = 1 / (255 * std)
         self._shift = -mean / std
 
     def __call__(self, frame: BGR) -> npt.NDArray[np.float32]:
-        """Turn a BGR frame (H,W,3) into the image input (1,3,h,w) float32."""
+        """Turn a BGR frame (H,W,3) into the image input (1,3,h,w) float32, which the next call overwrites."""
         spec = self._spec
         height, width = input_size((frame.shape[0], frame.shape[1]), spec)
+        if self._image.shape[2:] != (height, width):
+            self._image = np.empty((1, 3, height, width), np.float32)
+        image = self._image
         if spec.antialias:
             return resize_normalize(
-                frame, (height, width), mean=spec.mean, std=spec.std, interpolation=spec.interpolation
+                frame,
+                (height, width),
+                mean=spec.mean,
+                std=spec.std,
+                interpolation=spec.interpolation,
+                threads=self._threads,
+                out=image,
             )
         small = cv2.resize(frame, (width, height), interpolation=_INTERPOLATION[spec.interpolation])
-        image = np.empty((1, 3, height, width), np.float32)
         for channel in range(3):
             np.multiply(small[..., 2 - channel], self._scale[channel], out=image[0, channel])
             image[0, channel] += self._shift[channel]

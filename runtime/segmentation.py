@@ -34,7 +34,7 @@ class Segmentation:
         word_thresholds: what each soft mask has to exceed at a pixel to take part there (K,) float32; None unless a
             word has its own threshold.
         colours: BGR colour of each index (K,3) uint8.
-        speed: milliseconds spent in `pre`, `infer` and `post`.
+        speed: milliseconds spent in `pre`, `infer` (the network, or flow between key frames) and `post`.
     """
 
     mask: npt.NDArray[Any]
@@ -62,17 +62,19 @@ class Segmentation:
         counts = np.bincount(self.mask.ravel(), minlength=len(self.names))
         return {name: float(count) / self.mask.size for name, count in zip(self.names, counts, strict=True)}
 
-    def plot(self, *, alpha: float = ALPHA, legend: bool = True) -> BGR:
+    def plot(self, *, alpha: float = ALPHA, legend: bool = True, out: BGR | None = None) -> BGR:
         """Paint the words over the frame: BGR (H,W,3) uint8. The background stays as it is.
 
         Args:
             alpha: opacity of the colours, 0 to 1.
             legend: draw which colour is which word.
+            out: picture of the frame's shape to draw into, contiguous; a new one if None.
         """
         if self.blended is not None and alpha == self.blended_alpha:
-            image: BGR = self.blended.copy()
+            image: BGR = np.empty_like(self.blended) if out is None else out
+            np.copyto(image, self.blended)
         else:
-            image = blend(self.frame, self.mask, self.colours, alpha=alpha, skip=self.unpainted)
+            image = blend(self.frame, self.mask, self.colours, alpha=alpha, skip=self.unpainted, out=out)
         if legend:
             shown = [i for i in range(len(self.names)) if i != self.unpainted]
             draw_legend(image, [self.names[i] for i in shown], self.colours[shown])

@@ -1,5 +1,6 @@
-"""From a frame to a segmentation: preprocess -> engine -> merge synonyms -> fused upsampling."""
+"""From a frame to a segmentation: preprocess -> engine -> merge synonyms -> (frames before) -> fused upsampling."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ import numpy.typing as npt
 from runtime.bundle import Bundle, InputSpec
 from runtime.engine import Engine, OnnxRuntimeEngine
 from runtime.errors import EngineError
-from runtime.frame import BGR, Preprocessor, as_bgr
+from runtime.frame import BGR, Preprocessor, as_bgr, input_size
 from runtime.overlay import palette
 from runtime.pamr import contenders, pamr
 from runtime.segmentation import ALPHA, Segmentation
+from runtime.temporal import Temporal
 from runtime.text_encoder import BundleTextEncoder
-from runtime.upsample import blend, upsample_argmax, upsample_guided, upsample_overlay
+from runtime.upsample import blend, label_dtype, upsample_argmax, upsample_guided, upsample_overlay
 from runtime.vocabulary import Vocabulary
 from runtime.word_file import Background, Words, vocabulary_for
 
@@ -57,16 +59,21 @@ def _resized(spec: InputSpec, size: int | None) -> InputSpec:
     return spec.model_copy(update={"size": size})
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _refined(
-    masks: npt.NDArray[np.float32], frame: BGR, input_size: tuple[int, int], vocabulary: Vocabulary
+    masks: npt.NDArray[np.float32], frame: BGR, network_size: tuple[int, int], vocabulary: Vocabulary, threads: int
 ) -> npt.NDArray[np.float32]:
     """Refine masks (K,h,w) at a quarter of the network's input, TCL's own mask resolution; finer masks stay as fine."""
-    height, width = (max(side // 4, grid) for side, grid in zip(input_size, masks.shape[1:], strict=True))
+    height, width = (max(side // 4, grid) for side, grid in zip(network_size, masks.shape[1:], strict=True))
     if (height, width) != masks.shape[1:]:
         masks = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
     if vocabulary.thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
-        return pamr(masks, frame)
-    return pamr(masks, frame, contenders=contenders(masks, background=vocabulary.constant))
+        return pamr(masks, frame, threads=threads)
+    chosen = contenders(masks, background=vocabulary.constant)
+    return pamr(masks, frame, contenders=chosen, threads=threads)
 
 
 class Segmenter:
@@ -86,10 +93,11 @@ class Segmenter:
         threshold: soft mask in [0, 1] below which a pixel is background; None for the word file's or the bundle's
             own, which does not apply when `background` is None.
         provider: `cpu` or `cuda`.
-        threads: of one inference; None for one per physical core.
+        threads: of the network, and of the kernels before and after it, never both at once; None for one per core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
         refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
             edges of colour over many cells (paper, section 4), which takes time; "none".
+        temporal: lets masks depend on the frames before; a segmenter then is for one stream at a time.
 
     Raises:
         BundleError, EngineError, VocabularyError: see `runtime.errors`.
@@ -106,6 +114,7 @@ class Segmenter:
         threads: int | None = None,
         size: int | None = None,
         refine: Refinement = "none",
+        temporal: Temporal | None = None,
     ) -> None:
         if refine not in REFINEMENTS:
             raise EngineError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
@@ -116,7 +125,10 @@ class Segmenter:
         self._encoder = BundleTextEncoder(self.bundle, shipped.rows)
         self._shipped_classes = shipped.classes
         self.set_classes(classes, background=background, threshold=threshold)
-        self._preprocess = Preprocessor(_resized(manifest.input, size))
+        self._temporal = temporal
+        self._threads = threads or _cores()
+        self._input = _resized(manifest.input, size)
+        self._preprocess = Preprocessor(self._input, threads=self._threads)
         self._engine: Engine = OnnxRuntimeEngine(
             self.bundle.read(manifest.segmenter.file), manifest.segmenter, provider=provider, threads=threads
         )
@@ -142,13 +154,22 @@ class Segmenter:
         )
         self._words = _Words(vocabulary, _colours(vocabulary))
 
-    def __call__(self, frame: npt.NDArray[Any], *, overlay: bool = False, alpha: float = ALPHA) -> Segmentation:
-        """Segment one frame.
+    def __call__(
+        self,
+        frame: npt.NDArray[Any],
+        *,
+        overlay: bool = False,
+        alpha: float = ALPHA,
+        reuse: Segmentation | None = None,
+    ) -> Segmentation:
+        """Segment one frame; one at a time.
 
         Args:
             frame: BGR (H,W,3) uint8, or anything that `runtime.frame.as_bgr` takes.
             overlay: also blend the colours in the pass that upsamples, which makes `plot` almost free.
             alpha: opacity of that blend.
+            reuse: an earlier result that nobody needs any more. Its arrays are overwritten where they have the right
+                shape, which saves fetching memory from the system for every frame.
 
         Raises:
             FrameError: the array is not a picture.
@@ -157,46 +178,64 @@ class Segmenter:
         words = self._words  # read once: set_classes may replace it at any moment
         begin = perf_counter()
         bgr = as_bgr(frame)
-        image = self._preprocess(bgr)
-        ready = perf_counter()
-        masks = self._engine.infer({"image": image, "text": words.vocabulary.embeddings})["masks"][0]
+        preprocessed = begin
+
+        def network() -> npt.NDArray[np.float32]:
+            nonlocal preprocessed
+            image = self._preprocess(bgr)
+            preprocessed = perf_counter()
+            masks = self._engine.infer({"image": image, "text": words.vocabulary.embeddings})["masks"][0]
+            return words.vocabulary.merge(masks)
+
+        soft_masks = network() if self._temporal is None else self._temporal(bgr, words, network)
         inferred = perf_counter()
-        soft_masks, constant = words.vocabulary.merge(masks), words.vocabulary.constant
         if self._refine == "pamr":
-            soft_masks = _refined(soft_masks, bgr, (image.shape[2], image.shape[3]), words.vocabulary)
-        thresholds, blended = words.vocabulary.thresholds, None
-        if self._refine == "edge":
-            mask = upsample_guided(soft_masks, bgr, background=constant, thresholds=thresholds)
-            if overlay:
-                blended = blend(bgr, mask, words.colours, alpha=alpha, skip=words.unpainted)
-        elif overlay:
-            mask, blended = upsample_overlay(
-                soft_masks,
-                bgr,
-                words.colours,
-                alpha=alpha,
-                background=constant,
-                thresholds=thresholds,
-                skip=words.unpainted,
-            )
-        else:
-            size = bgr.shape[0], bgr.shape[1]
-            mask = upsample_argmax(soft_masks, size, background=constant, thresholds=thresholds)
+            network_size = input_size((bgr.shape[0], bgr.shape[1]), self._input)
+            soft_masks = _refined(soft_masks, bgr, network_size, words.vocabulary, self._threads)
+        mask, blended = self._label(soft_masks, bgr, words, alpha if overlay else None, reuse)
         done = perf_counter()
-        seconds = {"pre": ready - begin, "infer": inferred - ready, "post": done - inferred}
+        seconds = {"pre": preprocessed - begin, "infer": inferred - preprocessed, "post": done - inferred}
         return Segmentation(
             mask=mask,
             names=words.vocabulary.names,
             frame=bgr,
             soft_masks=soft_masks,
-            threshold=constant,
-            word_thresholds=thresholds,
+            threshold=words.vocabulary.constant,
+            word_thresholds=words.vocabulary.thresholds,
             colours=words.colours,
             unpainted=words.unpainted,
             speed={stage: 1000 * value for stage, value in seconds.items()},
             blended=blended,
             blended_alpha=alpha,
         )
+
+    def _label(
+        self,
+        masks: npt.NDArray[np.float32],
+        frame: BGR,
+        words: _Words,
+        alpha: float | None,
+        reuse: Segmentation | None,
+    ) -> tuple[npt.NDArray[Any], BGR | None]:
+        """Find the class of every pixel, and the blended frame unless `alpha` is None."""
+        settings: dict[str, Any] = {
+            "background": words.vocabulary.constant,
+            "thresholds": words.vocabulary.thresholds,
+            "threads": self._threads,
+        }
+        size = (frame.shape[0], frame.shape[1])
+        fits = reuse is not None and reuse.mask.shape == size and reuse.mask.dtype == label_dtype(len(words.colours))
+        mask = reuse.mask if reuse is not None and fits else np.empty(size, label_dtype(len(words.colours)))
+        if alpha is None:
+            if self._refine == "edge":
+                return upsample_guided(masks, frame, out=mask, **settings), None
+            return upsample_argmax(masks, size, out=mask, **settings), None
+        paint: dict[str, Any] = {"alpha": alpha, "skip": words.unpainted}
+        blended = reuse.blended if reuse is not None and fits and reuse.blended is not None else np.empty_like(frame)
+        if self._refine == "edge":
+            upsample_guided(masks, frame, out=mask, **settings)
+            return mask, blend(frame, mask, words.colours, out=blended, **paint)
+        return upsample_overlay(masks, frame, words.colours, out=(mask, blended), **paint, **settings)
 
     @overload
     def predict(self, source: Any, *, stream: Literal[True]) -> Iterator[Segmentation]: ...
@@ -218,6 +257,8 @@ class Segmenter:
         if isinstance(source, np.ndarray):
             yield self(source)
             return
+        if self._temporal is not None:
+            self._temporal.reset()
         with open_source(str(source)) as frames:
             for frame in frames:
                 yield self(frame.image)

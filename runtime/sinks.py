@@ -39,7 +39,7 @@ class Sink:
     partial: Path | None = None
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
-        """Write the result of a frame.
+        """Write the result of a frame. Its arrays are used again for the next one: copy what is to be kept.
 
         Args:
             result: what was found.
@@ -186,7 +186,7 @@ class PictureSink(Sink):
         shares = np.array([share for share in result.coverage().values() if share > 0])
         entropy = float(-(shares * np.log(shares)).sum())
         if entropy > self._entropy:
-            self._entropy, self._best = entropy, picture
+            self._entropy, self._best = entropy, picture.copy()
 
     def close(self, *, complete: bool) -> None:
         """Write the picture, if there was a frame."""

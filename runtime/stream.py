@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from threading import Event
 from time import perf_counter
 
+from runtime.frame import BGR
 from runtime.latency import Latency
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.segmenter import Segmenter
@@ -26,7 +27,8 @@ def stream(
     """Segment every frame of `source` into `sinks` and return how many there were.
 
     The stages run one after the other: on a small machine the network already uses every core. Source and sinks are
-    closed whatever happens; sinks are told whether all went well.
+    closed whatever happens; sinks are told whether all went well. Each result lies where the one before lay: sinks and
+    `on_result` copy what they keep.
 
     Args:
         source: where frames come from.
@@ -43,6 +45,8 @@ def stream(
     """
     paint = any(sink.paints for sink in sinks)
     count = 0
+    result: Segmentation | None = None
+    picture: BGR | None = None
     with ExitStack() as stack:
         stack.enter_context(source)
         for sink in sinks:
@@ -54,12 +58,14 @@ def stream(
             if frame is None:
                 break
             decoded = perf_counter()
-            result = segmenter(frame.image, overlay=paint, alpha=alpha)
+            result = segmenter(frame.image, overlay=paint, alpha=alpha, reuse=result)
             segmented = perf_counter()
-            picture = result.plot(alpha=alpha, legend=legend) if paint else frame.image
+            if paint:
+                fits = picture is not None and picture.shape == result.frame.shape
+                picture = result.plot(alpha=alpha, legend=legend, out=picture if fits else None)
             painted = perf_counter()
             for sink in sinks:
-                sink.write(result, frame, picture)
+                sink.write(result, frame, frame.image if picture is None else picture)
             end = perf_counter()
             count += 1
             latency.add(

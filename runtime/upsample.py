@@ -227,6 +227,7 @@ def upsample_guided(
     thresholds: Thresholds | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
+    out: Labels | None = None,
 ) -> Labels: ...
 @overload
 def upsample_guided(
@@ -238,6 +239,7 @@ def upsample_guided(
     thresholds: Thresholds | None = None,
     confidence: Literal[True],
     threads: int = 1,
+    out: tuple[Labels, Bytes] | None = None,
 ) -> tuple[Labels, Bytes]: ...
 def upsample_guided(
     masks: Masks,
@@ -248,6 +250,7 @@ def upsample_guided(
     thresholds: Thresholds | None = None,
     confidence: bool = False,
     threads: int = 1,
+    out: Any = None,
 ) -> Labels | tuple[Labels, Bytes]:
     """Find the class of every pixel, with borders that follow the edges of the frame.
 
@@ -261,6 +264,7 @@ def upsample_guided(
         thresholds: as for `upsample_argmax`.
         confidence: as for `upsample_argmax`; the value is the nodes' weighted mean.
         threads: as for `upsample_argmax`.
+        out: as for `upsample_argmax`.
 
     Returns:
         As `upsample_argmax`.
@@ -284,10 +288,10 @@ def upsample_guided(
         "threads": checked_threads(threads),
     }
     if not confidence:
-        (labels,) = outputs(None, (size, label_dtype(classes)))
+        (labels,) = outputs(out, (size, label_dtype(classes)))
         _native.upsample(values, labels, **guide)
         return labels
-    labels, scores = outputs(None, (size, label_dtype(classes)), (size, BYTE))
+    labels, scores = outputs(out, (size, label_dtype(classes)), (size, BYTE))
     _native.upsample(values, labels, confidence=scores, **guide)
     return labels, scores
 

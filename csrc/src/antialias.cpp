@@ -161,25 +161,26 @@ void resize_normalize(const Frame& frame, const NetworkInput& input, int threads
   const Windows columns = make_windows(frame.width, input.width, input.filter);
   const Kernels run = kernels();
   const std::int64_t plane = input.height * input.width;
-  in_bands(input.height, std::min<std::int64_t>(threads, input.height),
-           [&](std::int64_t begin, std::int64_t end) {
-             std::vector<float> row(static_cast<std::size_t>(3 * frame.width + kStep));
-             for (std::int64_t y = begin; y < end; ++y) {
-               const Window& down = rows.windows[static_cast<std::size_t>(y)];
-               run.average_rows(frame.pixels + down.first * frame.stride_bytes, frame.stride_bytes,
-                                &rows.weights[down.weights], down.count, 0, 3 * frame.width, row.data());
-               for (std::int64_t x = 0; x < input.width; ++x) {
-                 const Window& across = columns.windows[static_cast<std::size_t>(x)];
-                 float sum[3];
-                 run.average_columns(row.data() + 3 * across.first, &columns.weights[across.weights],
-                                     across.count, sum);
-                 for (std::int64_t c = 0; c < 3; ++c) {
-                   planes[c * plane + y * input.width + x] =
-                       sum[input.reverse_channels ? 2 - c : c] * input.scale[c] + input.shift[c];
-                 }
-               }
-             }
-           });
+  const std::int64_t bands =
+      std::clamp<std::int64_t>(frame.height * frame.width / kPixelsPerThread, 1, threads);
+  in_bands(input.height, std::min(bands, input.height), [&](std::int64_t begin, std::int64_t end) {
+    std::vector<float> row(static_cast<std::size_t>(3 * frame.width + kStep));
+    for (std::int64_t y = begin; y < end; ++y) {
+      const Window& down = rows.windows[static_cast<std::size_t>(y)];
+      run.average_rows(frame.pixels + down.first * frame.stride_bytes, frame.stride_bytes,
+                       &rows.weights[down.weights], down.count, 0, 3 * frame.width, row.data());
+      for (std::int64_t x = 0; x < input.width; ++x) {
+        const Window& across = columns.windows[static_cast<std::size_t>(x)];
+        float sum[3];
+        run.average_columns(row.data() + 3 * across.first, &columns.weights[across.weights], across.count,
+                            sum);
+        for (std::int64_t c = 0; c < 3; ++c) {
+          planes[c * plane + y * input.width + x] =
+              sum[input.reverse_channels ? 2 - c : c] * input.scale[c] + input.shift[c];
+        }
+      }
+    }
+  });
 }
 
 }  // namespace tcl

@@ -9,6 +9,9 @@
 
 namespace tcl {
 
+// Pixels of a frame below which a thread of its own costs more than it saves.
+constexpr std::int64_t kPixelsPerThread = 1 << 19;
+
 // Calls work(begin, end) for `bands` consecutive parts of [0, rows) at the same time, and waits. Rethrows
 // what one threw.
 template <typename Work>

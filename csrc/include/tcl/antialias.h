@@ -29,7 +29,8 @@ struct NetworkInput {
   float shift[3];
 };
 
-// Fills `planes` (3, input.height, input.width), contiguous. Throws std::bad_alloc.
+// With up to `threads` bands of rows at the same time, fewer where the frame is small. Fills `planes` (3,
+// input.height, input.width), contiguous. Throws std::bad_alloc.
 void resize_normalize(const Frame& frame, const NetworkInput& input, int threads, float* planes);
 
 }  // namespace tcl
