@@ -29,34 +29,39 @@ struct Span {
   std::int32_t cell;  // the node to the left; of the first cell, if several were merged
 };
 
-// Classes in ascending order, cell by cell, and their values at the cell's nodes. Vectors are padded so that
-// kLanes can be read from any candidate.
+// What can win, in ascending order, cell by cell: its label, its threshold if there are any, and its values
+// at the cell's nodes. Vectors are padded so that kLanes can be read from any candidate.
 struct Candidates {
-  std::vector<std::int32_t> classes;
+  std::vector<std::int32_t> labels;
   std::vector<float> thresholds;
   std::vector<float> top_left, top_right, bottom_left, bottom_right;
 
   void clear() {
-    classes.clear();
+    labels.clear();
     thresholds.clear();
     for (std::vector<float>* corner : corners()) corner->clear();
   }
-  void add(const std::int32_t* ids, std::int64_t count, const NodeRow& top, const NodeRow& bottom,
-           std::int64_t x) {
-    const std::size_t first = classes.size();
-    classes.insert(classes.end(), ids, ids + count);
-    for (std::vector<float>* corner : corners()) corner->resize(classes.size());
-    for (std::size_t k = first; k < classes.size(); ++k) {
-      const float* upper = top.of(classes[k]) + x;
-      const float* under = bottom.of(classes[k]) + x;
+  // The classes `ids` in the cell to the right of node x.
+  void add(const std::vector<std::int32_t>& ids, const Masks& masks, const NodeRow& top,
+           const NodeRow& bottom, std::int64_t x) {
+    std::size_t k = labels.size();
+    labels.resize(k + ids.size());
+    for (std::vector<float>* corner : corners()) corner->resize(labels.size());
+    if (masks.thresholds != nullptr) thresholds.resize(labels.size());
+    for (const std::int32_t c : ids) {
+      const float* upper = top.of(c) + x;
+      const float* under = bottom.of(c) + x;
+      labels[k] = masks.label_of(c);
       top_left[k] = upper[0];
       top_right[k] = upper[1];
       bottom_left[k] = under[0];
       bottom_right[k] = under[1];
+      if (masks.thresholds != nullptr) thresholds[k] = masks.threshold_of(c);
+      ++k;
     }
   }
   void pad() {
-    for (std::vector<float>* corner : corners()) corner->resize(classes.size() + kLanes);
+    for (std::vector<float>* corner : corners()) corner->resize(labels.size() + kLanes);
   }
   std::array<std::vector<float>*, 4> corners() {
     return {&top_left, &top_right, &bottom_left, &bottom_right};
@@ -146,12 +151,13 @@ class Dominators {
 };
 
 // Finds the candidates of all cells between two rows of nodes. `first_pixel` (width + 1 of them) says where
-// in the row the pixels of each cell begin. With `merge`, neighbouring cells with the same single candidate
-// become one span. Without `prune` all classes are candidates everywhere.
+// in the row the pixels of each cell begin. With `merge`, candidates that all have the same label count as
+// one, and neighbouring cells with the same one become one span. Without `prune` all are candidates
+// everywhere.
 class CellFinder {
  public:
   explicit CellFinder(const Masks& masks)
-      : thresholded_(masks.thresholds != nullptr), everything_(static_cast<std::size_t>(masks.classes())) {
+      : masks_(masks), everything_(static_cast<std::size_t>(masks.parts())), winner_(1) {
     std::iota(everything_.begin(), everything_.end(), 0);
     for (const std::int32_t c : everything_) thresholds_.push_back(masks.threshold_of(c));
   }
@@ -170,26 +176,21 @@ class CellFinder {
         const std::int32_t begin = first_pixel[static_cast<std::size_t>(x + i)];
         const std::int32_t end = first_pixel[static_cast<std::size_t>(x + i + 1)];
         if (begin == end) continue;
-        const std::int32_t winner = top.winner[static_cast<std::size_t>(x + i)];
-        const bool single = (settled >> (8 * i) & 1) != 0;
-        if (single && merge && !row.spans.empty() && row.spans.back().count == 1 &&
-            row.candidates.classes[static_cast<std::size_t>(row.spans.back().first)] == winner) {
+        const bool is_settled = (settled >> (8 * i) & 1) != 0;
+        if (is_settled) winner_[0] = top.winner[static_cast<std::size_t>(x + i)];
+        const std::vector<std::int32_t>& ids = is_settled ? winner_
+                                               : prune    ? contested_[static_cast<std::size_t>(i)]
+                                                          : everything_;
+        const std::int32_t label = masks_.label_of(ids[0]);
+        const bool single = merge && label == masks_.label_of(ids.back());
+        if (single && !row.spans.empty() && row.spans.back().count == 1 &&
+            row.candidates.labels[static_cast<std::size_t>(row.spans.back().first)] == label) {
           row.spans.back().end = end;
           continue;
         }
-        const auto first = static_cast<std::int32_t>(row.candidates.classes.size());
-        if (single) {
-          row.candidates.add(&winner, 1, top, bottom, x + i);
-        } else {
-          const std::vector<std::int32_t>& ids =
-              prune ? contested_[static_cast<std::size_t>(i)] : everything_;
-          row.candidates.add(ids.data(), static_cast<std::int64_t>(ids.size()), top, bottom, x + i);
-        }
-        const auto count = static_cast<std::int32_t>(row.candidates.classes.size()) - first;
-        for (std::int32_t k = first; thresholded_ && k < first + count; ++k) {
-          row.candidates.thresholds.push_back(
-              threshold_of(row.candidates.classes[static_cast<std::size_t>(k)]));
-        }
+        const auto first = static_cast<std::int32_t>(row.candidates.labels.size());
+        row.candidates.add(ids, masks_, top, bottom, x + i);
+        const auto count = single ? 1 : static_cast<std::int32_t>(row.candidates.labels.size()) - first;
         row.spans.push_back({begin, end, first, count, static_cast<std::int32_t>(x + i)});
       }
     }
@@ -229,7 +230,7 @@ class CellFinder {
       const Floats values[4] = {load<Floats>(upper), load<Floats>(upper + 1), load<Floats>(under),
                                 load<Floats>(under + 1)};
       const Floats highest = max(max(values[0], values[1]), max(values[2], values[3]));
-      const float threshold = threshold_of(c);
+      const float threshold = thresholds_[static_cast<std::size_t>(c)];
       const Ints maybe = dominators.may_win(highest, all(threshold - margin));
       if (mask_bytes(maybe) == 0) continue;
       std::uint64_t alive = mask_bytes(maybe & ~dominators.dominate(c, values, all(threshold)));
@@ -241,11 +242,10 @@ class CellFinder {
     }
   }
 
-  float threshold_of(std::int32_t c) const { return thresholds_[static_cast<std::size_t>(c)]; }
-
-  bool thresholded_;
+  const Masks& masks_;
   std::vector<std::int32_t> everything_;  // all classes
   std::vector<float> thresholds_;         // of each
+  std::vector<std::int32_t> winner_;      // of a settled cell
   std::array<std::vector<std::int32_t>, kLanes> contested_;
 };
 

@@ -13,9 +13,6 @@
 namespace tcl {
 namespace {
 
-// Below this many pixels a thread of its own costs more than it saves.
-constexpr std::int64_t kPixelsPerThread = 1 << 19;
-
 template <typename Label>
 bool reference_blend_row(const Label* labels, std::int64_t y, std::int64_t width, std::int64_t classes,
                          const Paint& paint) {
@@ -40,7 +37,7 @@ float node_value(const Masks& masks, std::int64_t c, std::int64_t y, std::int64_
                     : static_cast<const float*>(masks.values)[i];
 }
 
-// The definition: every class at every pixel. These give the values of one class along row y.
+// The definition: every mask at every pixel. These give the values of one along row y.
 void bilinear_values(const Masks& masks, std::int64_t c, const Tap& row, const std::vector<Tap>& columns,
                      std::vector<float>& nodes, std::vector<float>& values) {
   for (std::int64_t x = 0; x < masks.width; ++x) {
@@ -97,17 +94,18 @@ void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint*
       weights[x] = w;
       totals[x] = w.top_left + w.top_right + w.bottom_left + w.bottom_right;
     }
-    for (std::int64_t c = 0; c < masks.classes(); ++c) {
+    for (std::int64_t c = 0; c < masks.parts(); ++c) {
       if (guide != nullptr) {
         guided_values(masks, c, row, columns, weights, values);
       } else {
         bilinear_values(masks, c, row, columns, nodes, values);
       }
       const float threshold = masks.threshold_of(c);
+      const auto label = static_cast<Label>(masks.label_of(c));
       for (std::size_t x = 0; x < values.size(); ++x) {
         if (c == 0 || values[x] > std::max(best[x], threshold * totals[x])) {
           best[x] = values[x];
-          labels[x] = static_cast<Label>(c);
+          labels[x] = label;
         }
       }
     }
