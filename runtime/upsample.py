@@ -6,13 +6,13 @@ computed; the C++ gives the same labels, confidences and colours to the last bit
 
 * Equal values go to the lowest class.
 * Values beyond ±1e20, infinities included, count as ±1e20.
+* NaN counts as far below that: a pixel gets a class that is NaN around it only if every class is. It exceeds no
+  threshold but -inf.
 * A value that equals its threshold does not exceed it.
-* NaN counts as far below that: a pixel gets a class that is NaN around it only if every class is.
-  It exceeds no threshold but -inf.
 
-Letters: N masks, K classes (N, or N + 1 with a background), h w mask grid, H W pixels. All may be read-only, and
-no argument but `out` is written to. Masks that are not contiguous are copied; frames only if the three
-bytes of a pixel or the pixels of a row are not neighbours.
+Letters: N masks, K classes (masks or groups of masks, and a background if there is one), h w mask grid, H W pixels.
+All may be read-only, and no argument but `out` is written to. Masks that are not contiguous are copied; frames only if
+the three bytes of a pixel or the pixels of a row are not neighbours.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,7 @@ from runtime.upsample_arguments import (
     checked_background,
     checked_classes,
     checked_frame,
+    checked_groups,
     checked_masks,
     checked_paint,
     checked_size,
@@ -61,6 +62,7 @@ __all__ = [
 
 BYTE = np.dtype(np.uint8)
 Thresholds: TypeAlias = Sequence[float] | npt.NDArray[Any]
+Groups: TypeAlias = Sequence[int] | npt.NDArray[Any]
 
 
 @overload
@@ -70,6 +72,7 @@ def upsample_argmax(
     *,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
     out: Labels | None = None,
@@ -81,6 +84,7 @@ def upsample_argmax(
     *,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     confidence: Literal[True],
     threads: int = 1,
     out: tuple[Labels, Bytes] | None = None,
@@ -91,6 +95,7 @@ def upsample_argmax(
     *,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     confidence: bool = False,
     threads: int = 1,
     out: Any = None,
@@ -105,6 +110,9 @@ def upsample_argmax(
         thresholds: (N,) numbers. A mask takes part only at pixels where it exceeds its threshold; where none does,
             the pixel is background. So either there is a `background`, or mask 0 is the background and
             thresholds[0] is -inf, which lets a mask take part everywhere.
+        groups: (N,) integers, 0 for the first mask, then the number of the mask before or one more. Masks of the same
+            number are one class, whose value at a pixel is the largest of theirs there; K is then the number of
+            classes, not of masks. None: every mask is a class.
         confidence: also give the winner's value.
         threads: rows worked on at the same time, from about one megapixel on.
         out: what an earlier call with the same arguments returned, to be overwritten. Saves fetching memory from
@@ -121,16 +129,18 @@ def upsample_argmax(
         MemoryError: the result does not fit into memory.
     """
     values, constant = checked_masks(masks), checked_background(background)
-    limits = checked_thresholds(thresholds, values, constant)
-    classes = checked_classes(values, constant)
+    limits, synonyms = checked_thresholds(thresholds, values, constant), checked_groups(groups, values)
+    classes = checked_classes(values, constant, synonyms)
     shape = checked_size(size)
     count = checked_threads(threads)
     if not confidence:
         (labels,) = outputs(out, (shape, label_dtype(classes)))
-        _native.upsample(values, labels, background=constant, thresholds=limits, threads=count)
+        _native.upsample(values, labels, background=constant, thresholds=limits, groups=synonyms, threads=count)
         return labels
     labels, scores = outputs(out, (shape, label_dtype(classes)), (shape, BYTE))
-    _native.upsample(values, labels, background=constant, thresholds=limits, confidence=scores, threads=count)
+    _native.upsample(
+        values, labels, background=constant, thresholds=limits, groups=synonyms, confidence=scores, threads=count
+    )
     return labels, scores
 
 
@@ -143,6 +153,7 @@ def upsample_overlay(
     alpha: float,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     skip: int | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
@@ -157,6 +168,7 @@ def upsample_overlay(
     alpha: float,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     skip: int | None = None,
     confidence: Literal[True],
     threads: int = 1,
@@ -170,6 +182,7 @@ def upsample_overlay(
     alpha: float,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     skip: int | None = None,
     confidence: bool = False,
     threads: int = 1,
@@ -185,6 +198,7 @@ def upsample_overlay(
         alpha: opacity of the colours in [0, 1], to the nearest 1/256.
         background: as for `upsample_argmax`.
         thresholds: as for `upsample_argmax`.
+        groups: as for `upsample_argmax`.
         skip: class that leaves the frame as it is, typically 0 where there is a background.
         confidence: as for `upsample_argmax`.
         threads: as for `upsample_argmax`.
@@ -197,8 +211,8 @@ def upsample_overlay(
         TypeError, ValueError, MemoryError: as for `upsample_argmax`.
     """
     values, constant = checked_masks(masks), checked_background(background)
-    limits = checked_thresholds(thresholds, values, constant)
-    classes = checked_classes(values, constant)
+    limits, synonyms = checked_thresholds(thresholds, values, constant), checked_groups(groups, values)
+    classes = checked_classes(values, constant, synonyms)
     pixels = checked_frame(frame)
     size = checked_size(pixels.shape[:2])
     paint = checked_paint(colors, alpha, skip)
@@ -208,11 +222,20 @@ def upsample_overlay(
     expected = [(size, label_dtype(classes)), ((*size, 3), BYTE)]
     if not confidence:
         labels, blended = outputs(out, *expected, apart_from=pixels)
-        _native.upsample(values, labels, background=constant, thresholds=limits, blended=blended, **paint)
+        _native.upsample(
+            values, labels, background=constant, thresholds=limits, groups=synonyms, blended=blended, **paint
+        )
         return labels, blended
     labels, blended, scores = outputs(out, *expected, (size, BYTE), apart_from=pixels)
     _native.upsample(
-        values, labels, background=constant, thresholds=limits, blended=blended, confidence=scores, **paint
+        values,
+        labels,
+        background=constant,
+        thresholds=limits,
+        groups=synonyms,
+        blended=blended,
+        confidence=scores,
+        **paint,
     )
     return labels, blended, scores
 
@@ -225,6 +248,7 @@ def upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
     out: Labels | None = None,
@@ -237,6 +261,7 @@ def upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     confidence: Literal[True],
     threads: int = 1,
     out: tuple[Labels, Bytes] | None = None,
@@ -248,6 +273,7 @@ def upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: Thresholds | None = None,
+    groups: Groups | None = None,
     confidence: bool = False,
     threads: int = 1,
     out: Any = None,
@@ -262,6 +288,7 @@ def upsample_guided(
         tolerance: difference in brightness, of 255, at which a node counts 0.6 of what it would; over 0.
         background: as for `upsample_argmax`.
         thresholds: as for `upsample_argmax`.
+        groups: as for `upsample_argmax`.
         confidence: as for `upsample_argmax`; the value is the nodes' weighted mean.
         threads: as for `upsample_argmax`.
         out: as for `upsample_argmax`.
@@ -273,8 +300,8 @@ def upsample_guided(
         TypeError, ValueError, MemoryError: as for `upsample_argmax`.
     """
     values, constant = checked_masks(masks), checked_background(background)
-    limits = checked_thresholds(thresholds, values, constant)
-    classes = checked_classes(values, constant)
+    limits, synonyms = checked_thresholds(thresholds, values, constant), checked_groups(groups, values)
+    classes = checked_classes(values, constant, synonyms)
     pixels = checked_frame(frame)
     size = checked_size(pixels.shape[:2])
     if not 0 < tolerance < np.inf:
@@ -285,6 +312,7 @@ def upsample_guided(
         "likeness": likeness_table(tolerance),
         "background": constant,
         "thresholds": limits,
+        "groups": synonyms,
         "threads": checked_threads(threads),
     }
     if not confidence:
