@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tcl_core.benchmark import BACKGROUND
 from tcl_core.pairs import FilePairs, folder_pairs, table_pairs
 from tcl_core.samples import DataError, Problem, Sample, Source
 
@@ -214,22 +215,22 @@ def _sentence(named: list[str], background: str | None) -> str:
 def write_for_evaluation(composites: Composites, directory: Path, numbers: range) -> None:
     """Write composites with their masks: `images/N.png`, `masks/N.png` and `classes.txt`.
 
-    The value of a mask's pixel is the line of its phrase in `classes.txt`, from 0; 255 is background.
+    The value of a mask's pixel is the line of its phrase in `classes.txt`, from 0; the last line is the background.
 
     Raises:
-        DataError: more than 255 different phrases.
+        DataError: more than 252 different phrases.
     """
     made = {number: composites.compose(number) for number in numbers}
     classes = sorted({phrase for composite in made.values() for phrase in composite.phrases})
-    if len(classes) > 255:
-        raise DataError(f"{len(classes)} phrases in {len(made)} composites: expected 255 at most; write fewer")
+    if len(classes) > 252:
+        raise DataError(f"{len(classes)} phrases in {len(made)} composites: expected 252 at most; write fewer")
     for name in ("images", "masks"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     for number, composite in made.items():
-        labels = np.array([255, *(classes.index(phrase) for phrase in composite.phrases)], np.uint8)
+        labels = np.array([len(classes), *(classes.index(phrase) for phrase in composite.phrases)], np.uint8)
         composite.image.save(directory / "images" / f"{number:06d}.png")
         Image.fromarray(labels[composite.label_map]).save(directory / "masks" / f"{number:06d}.png")
-    (directory / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+    (directory / "classes.txt").write_text("\n".join([*classes, BACKGROUND]) + "\n", encoding="utf-8")
 
 
 __all__ = ["Composite", "Composites", "open_backgrounds", "write_for_evaluation"]

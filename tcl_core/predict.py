@@ -84,11 +84,15 @@ def open_picture(path: Path) -> Image.Image:
 
 def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:
     """Resize a picture so that its short side has a length, the long one at most 2048; normalised (1,3,H,W)."""
+    width, height = picture.size
+    scale = min(short_side / min(height, width), MAX_LONG_SIDE / max(height, width))
+    return resized_tensor(picture, preprocess, (max(round(height * scale), 1), max(round(width * scale), 1)))
+
+
+def resized_tensor(picture: Image.Image, preprocess: "Preprocess", size: tuple[int, int]) -> Tensor:
+    """Resize a picture to (H, W) and normalise it: (1,3,H,W)."""
     pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 255
     mean, std = torch.tensor(preprocess.mean).view(3, 1, 1), torch.tensor(preprocess.std).view(3, 1, 1)
-    height, width = pixels.shape[-2:]
-    scale = min(short_side / min(height, width), MAX_LONG_SIDE / max(height, width))
-    size = max(round(height * scale), 1), max(round(width * scale), 1)
     mode, antialias = preprocess.interpolation, preprocess.antialias
     pixels = F.interpolate(pixels, size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
     return (pixels - mean) / std

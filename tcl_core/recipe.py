@@ -68,6 +68,8 @@ class DataConfig:
         window: samples shuffled among each other, see `Order`.
         phrases: cut captions into noun phrases, each a text of its own (one process).
         near: phrases whose texts have a higher cosine are no negatives of each other.
+        rephrase: share of the phrases that are called by another name, see `tcl_core.thesaurus`.
+        wordnet: directory of WordNet 3.0, for other names.
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
@@ -80,6 +82,8 @@ class DataConfig:
     window: int = 100_000
     phrases: bool = False
     near: float = 0.75
+    rephrase: float = 0.0
+    wordnet: str = "/usr/share/wordnet"
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,13 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class FolderValidation:
-    """Pictures with masks: `images/`, `masks/` and `classes.txt`, as `write_for_evaluation` writes them."""
+    """Pictures with masks: `images/`, `masks/` and `classes.txt`, see `tcl_core.benchmark.open_folder`."""
 
     __pydantic_config__ = STRICT
     kind: Literal["folder"]
     path: str
+    split: str | None = None
+    without: list[str] = field(default_factory=list)
     count: int | None = None
     words: Literal["all", "present"] = "all"
     background_threshold: float = 0.5

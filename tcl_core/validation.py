@@ -11,14 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from tcl_core.augment import build_augmentation
+from tcl_core.benchmark import VOID, open_folder
 from tcl_core.encoder import Preprocess
+from tcl_core.metrics import Tally
 from tcl_core.model import TCL
+from tcl_core.predict import open_picture
 from tcl_core.recipe import FolderValidation, ScenesValidation
-from tcl_core.samples import DataError
 from tcl_core.scenes import PHRASES, draw_scene
-
-IGNORED = 254
-BACKGROUND = 255
+from tcl_core.segment import resize
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Example:
 
     Attributes:
         image: RGB.
-        label_map: (H,W) uint8: number of the class; 255 background, 254 not counted.
+        label_map: (H,W) uint8: number of the class, the number of classes for background, 255 not counted.
     """
 
     image: Image.Image
@@ -41,6 +41,7 @@ class Validator:
     Attributes:
         examples: makes the pictures anew each time.
         classes: words; label k is classes[k].
+        has_background: whether the pictures have pixels of no class.
         present_only: segment each picture by the words that occur in it, otherwise by all.
         background_threshold: a pixel whose best mask is not above this is background.
         image_size: pictures are squeezed to this square; the masks are resized back.
@@ -48,48 +49,25 @@ class Validator:
 
     examples: Callable[[], Iterator[Example]]
     classes: tuple[str, ...]
+    has_background: bool
     present_only: bool
     background_threshold: float
     image_size: int
 
     @torch.no_grad()
     def mean_iou(self, model: TCL) -> float:
-        """Mean intersection over union of the classes and the background, over all pixels; in [0, 1]."""
+        """Mean intersection over union of the classes, and the background if there is one, over all pixels."""
         device = next(model.parameters()).device
         tokens = model.text_encoder.tokenize([f"a photo of a {word}" for word in self.classes])
         text = model.encode_text(tokens.to(device))
         transform = build_augmentation("none", model.preprocess, self.image_size)
-        confusion = torch.zeros(len(self.classes) + 1, len(self.classes) + 1, dtype=torch.int64)
+        sides = len(self.classes) + 1
+        tally = Tally(self.present_only, self.has_background, torch.zeros(sides, sides, dtype=torch.int64))
         for example in self.examples():
-            labels = torch.from_numpy(example.label_map).long()
-            words = torch.arange(len(self.classes))
-            if self.present_only:
-                words = torch.unique(labels)
-                words = words[words < len(self.classes)]
-            image = transform(example.image)[None].to(device)
-            masks = model.segment(image, text[words.to(device)]).cpu()
-            predicted = self._predict(masks, words, (labels.shape[0], labels.shape[1]))
-            counted = labels != IGNORED
-            truth = torch.where(labels == BACKGROUND, len(self.classes), labels)
-            confusion += confusion_of(truth[counted], predicted[counted], len(self.classes) + 1)
-        return mean_iou(confusion)
-
-    def _predict(self, masks: Tensor, words: Tensor, size: tuple[int, int]) -> Tensor:
-        resized = torch.nn.functional.interpolate(masks, size, mode="bilinear", align_corners=False)[0]
-        best, which = resized.max(dim=0)
-        return torch.where(best > self.background_threshold, words[which], len(self.classes))
-
-
-def confusion_of(truth: Tensor, predicted: Tensor, num_classes: int) -> Tensor:
-    """Count pairs of labels in [0, K): two int64 (M,) -> int64 (K,K), rows are the truth."""
-    return torch.bincount(truth * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def mean_iou(confusion: Tensor) -> float:
-    """Mean intersection over union of the classes that occur in truth or prediction: (K,K) -> [0, 1]."""
-    both = confusion.diagonal().double()
-    either = confusion.sum(dim=0) + confusion.sum(dim=1) - both
-    return float((both / either)[either > 0].mean())
+            truth = torch.from_numpy(example.label_map).long()
+            masks = resize(model.segment(transform(example.image)[None].to(device), text).cpu(), truth.shape)[0]
+            tally.add(masks, torch.full(truth.shape, self.background_threshold), truth, VOID)
+        return float(tally.scored(self.has_background).nanmean())
 
 
 def build_validator(config: FolderValidation | ScenesValidation, image_size: int) -> Validator:
@@ -102,16 +80,14 @@ def build_validator(config: FolderValidation | ScenesValidation, image_size: int
     if isinstance(config, ScenesValidation):
         seeds = range(config.first, config.first + config.count)
         examples = lambda: (_scene_example(seed, image_size) for seed in seeds)  # noqa: E731
-        return Validator(examples, PHRASES, present_only, config.background_threshold, image_size)
-    path = Path(config.path)
-    listing = path / "classes.txt"
-    if not listing.is_file():
-        raise DataError(f"no {listing}: expected one class a line, beside images/ and masks/")
-    classes = tuple(line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
-    pairs = _pairs_with_masks(path)[: config.count]
+        return Validator(examples, PHRASES, True, present_only, config.background_threshold, image_size)
+    benchmark = open_folder(Path(config.path), split=config.split, without=tuple(config.without))
+    if config.count:
+        benchmark = benchmark.first(config.count)
     return Validator(
-        lambda: (_file_example(image, mask, len(classes)) for image, mask in pairs),
-        classes,
+        lambda: (Example(open_picture(p.image), benchmark.truth(p)) for p in benchmark.pictures),
+        tuple(word.name for word in benchmark.words),
+        benchmark.has_background,
         present_only,
         config.background_threshold,
         image_size,
@@ -120,25 +96,8 @@ def build_validator(config: FolderValidation | ScenesValidation, image_size: int
 
 def _scene_example(seed: int, size: int) -> Example:
     scene = draw_scene(seed, size)
-    labels = np.array([BACKGROUND, *(PHRASES.index(phrase) for phrase in scene.phrases)], np.uint8)
+    labels = np.array([len(PHRASES), *(PHRASES.index(phrase) for phrase in scene.phrases)], np.uint8)
     return Example(Image.fromarray(scene.rgb), labels[scene.label_map])
-
-
-def _pairs_with_masks(path: Path) -> list[tuple[Path, Path]]:
-    images = sorted(item for item in (path / "images").glob("*") if item.is_file())
-    pairs = [(image, path / "masks" / f"{image.stem}.png") for image in images]
-    missing = [str(mask) for _, mask in pairs if not mask.is_file()]
-    if missing or not pairs:
-        raise DataError(f"{path}: expected images/NAME.* and masks/NAME.png; not there: {(missing or ['images'])[0]}")
-    return pairs
-
-
-def _file_example(image: Path, mask: Path, num_classes: int) -> Example:
-    labels = np.asarray(Image.open(mask))
-    known = (labels < num_classes) | (labels >= IGNORED)
-    if labels.ndim != 2 or not known.all():
-        raise DataError(f"{mask}: expected one channel, labels below {num_classes}, 254 (ignored), 255 (background)")
-    return Example(Image.open(image).convert("RGB"), labels.astype(np.uint8))
 
 
 @torch.no_grad()
@@ -159,4 +118,4 @@ def denormalise(images: Tensor, preprocess: Preprocess) -> Tensor:
     return (images * std + mean).clamp(0, 1)
 
 
-__all__ = ["Example", "Validator", "build_validator", "confusion_of", "denormalise", "mask_pictures", "mean_iou"]
+__all__ = ["Example", "Validator", "build_validator", "denormalise", "mask_pictures"]

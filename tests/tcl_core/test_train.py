@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import open_clip
 import pytest
 import torch
 import webdataset
@@ -23,13 +24,13 @@ from tcl_core.gather import SingleProcess
 from tcl_core.grounder import similarity
 from tcl_core.hub import import_model
 from tcl_core.hub import main as hub_main
+from tcl_core.metrics import confusion_of, mean_iou
 from tcl_core.pairs import open_sources
 from tcl_core.recipe import build_model
 from tcl_core.scenes import Scenes
 from tcl_core.toy import scene_images
 from tcl_core.train import main, read_config, train
 from tcl_core.trainer import Trainer
-from tcl_core.validation import confusion_of, mean_iou
 
 ROOT = Path(__file__).parents[2]
 TOY = str(ROOT / "configs" / "toy.yaml")
@@ -352,7 +353,7 @@ def test_the_papers_model_is_built_on_any_clip() -> None:
 
 
 @torch.inference_mode()
-def test_a_grounder_may_own_several_blocks() -> None:
+def test_a_grounder_may_own_several_blocks(tmp_path: Path) -> None:
     """Oracle: the zero-gate identity, sigmoid(10 cosine - 2.5) of the frozen tower's own embeddings; 1e-6."""
     golden = ROOT / "tests" / "golden" / "tcl_small" / "clip_small_openai_layout.pth"
     config = read_config([str(ROOT / "configs" / "tcl_vitb16.yaml")])
@@ -364,8 +365,12 @@ def test_a_grounder_may_own_several_blocks() -> None:
     expected = torch.sigmoid(10 * similarity(own, text) - 2.5).repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
     torch.testing.assert_close(model.masks(images, text), expected, rtol=0, atol=1e-6)
     assert {name.split(".")[0] for name, _ in model.grounder.blocks.named_parameters()} == {"blocks", "final_block"}
+    vision = {"layers": (1, 1, 1, 1), "width": 64, "image_size": 64, "patch_size": None}
+    text_settings = {"context_length": 9, "vocab_size": 50, "width": 64, "heads": 1, "layers": 1}
+    resnet = open_clip.CLIP(embed_dim=32, vision_cfg=vision, text_cfg=text_settings, quick_gelu=True)
+    torch.save(resnet.state_dict(), tmp_path / "resnet.pt")
     with pytest.raises(ConfigError, match="no vision transformer"):
-        build_model(replace(settings, clip="RN50"), 0)
+        build_model(replace(settings, clip=str(tmp_path / "resnet.pt")), 0)
     with pytest.raises(ConfigError, match="the checkpoint says how many"):
         build_model(replace(settings, start="tcl.pth"), 0)
 
