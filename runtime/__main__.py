@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from runtime.bundle import Bundle
+from runtime.engine_profile import MOST_WORDS
 from runtime.errors import SinkError, TclEdgeError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
@@ -83,7 +85,7 @@ def run(
     imgsz: Annotated[
         int | None, typer.Option(help="Network size: side in pixels of a square with as many pixels.")
     ] = None,
-    provider: Annotated[str, typer.Option(help="Where the network runs: cpu or cuda.")] = "cpu",
+    provider: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or tensorrt.")] = "cpu",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads, used by one stage at a time; default: one per core.")
     ] = None,
@@ -303,7 +305,31 @@ def words(
         _fail(str(error))
 
 
-TOOLS = {"doctor", "words"}
+@tools.command(no_args_is_help=True)
+def engine(
+    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
+    imgsz: Annotated[
+        int | None, typer.Option(help="Network size: side in pixels of a square with as many pixels.")
+    ] = None,
+    words: Annotated[
+        int, typer.Option(min=1, help="Most phrases at once, synonyms and background words included.")
+    ] = MOST_WORDS,
+    batch: Annotated[int, typer.Option(min=1, help="Most frames at once.")] = 1,
+) -> None:
+    """Build the TensorRT engine of a bundle for this device now, instead of when the first stream begins."""
+    from runtime.segmenter import resized
+    from runtime.tensorrt_engine import open_tensorrt
+
+    try:
+        opened = Bundle.open(bundle)
+        spec = resized(opened.manifest.input, imgsz)
+        open_tensorrt(opened, spec, words=words, most_words=words, batch=batch, console=console).close()
+    except TclEdgeError as error:
+        _fail(str(error))
+    console.print(f"ready: python -m runtime SOURCE --bundle {bundle} --provider tensorrt", soft_wrap=True)
+
+
+TOOLS = {"doctor", "engine", "words"}
 
 
 def main() -> None:

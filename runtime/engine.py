@@ -65,7 +65,7 @@ class OnnxRuntimeEngine:
         Raises:
             EngineError: an input is missing, unknown or of the wrong shape, or the graph failed.
         """
-        _check(inputs, self._spec)
+        check_inputs(inputs, self._spec)
         try:
             outputs = self._session.run(list(self._spec.outputs), dict(inputs))
         except Exception as error:
@@ -88,7 +88,7 @@ class OnnxRuntimeEngine:
 
 def _provider_name(provider: str, available: list[str]) -> str:
     if provider not in PROVIDERS:
-        raise EngineError(f"provider {provider!r} given, expected one of {', '.join(PROVIDERS)}")
+        raise EngineError(f"provider {provider!r} given, expected one of {', '.join(PROVIDERS)}, tensorrt")
     if PROVIDERS[provider] not in available:
         raise EngineError(
             f"provider {provider!r} was asked for and this ONNX Runtime offers only {', '.join(available)}: "
@@ -97,7 +97,12 @@ def _provider_name(provider: str, available: list[str]) -> str:
     return PROVIDERS[provider]
 
 
-def _check(inputs: Arrays, spec: GraphSpec) -> None:
+def check_inputs(inputs: Arrays, spec: GraphSpec) -> None:
+    """Check names and shapes of inputs.
+
+    Raises:
+        EngineError: an input is missing, unknown, empty, or of a shape that the graph does not take.
+    """
     if set(inputs) != set(spec.inputs):
         raise EngineError(f"{spec.file} takes {sorted(spec.inputs)}, got {sorted(inputs)}")
     for name, shape in spec.inputs.items():

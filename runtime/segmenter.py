@@ -48,7 +48,12 @@ def _colours(vocabulary: Vocabulary) -> npt.NDArray[np.uint8]:
     return np.concatenate([grey, colours]) if vocabulary.has_background else colours
 
 
-def _resized(spec: InputSpec, size: int | None) -> InputSpec:
+def resized(spec: InputSpec, size: int | None) -> InputSpec:
+    """Change the size of a bundle's input, None for none.
+
+    Raises:
+        EngineError: the bundle has a fixed size, or the size is out of range.
+    """
     if size is None:
         return spec
     if isinstance(spec.size, tuple):
@@ -57,6 +62,15 @@ def _resized(spec: InputSpec, size: int | None) -> InputSpec:
     if not spec.multiple_of <= size <= 4096:
         raise EngineError(f"network size {size} given, expected {spec.multiple_of} to 4096 pixels")
     return spec.model_copy(update={"size": size})
+
+
+def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | None, phrases: int) -> Engine:
+    if provider == "tensorrt":
+        from runtime.tensorrt_engine import open_tensorrt  # with TensorRT and CUDA, which few machines have
+
+        return open_tensorrt(bundle, spec, words=phrases)
+    graph = bundle.manifest.segmenter
+    return OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
 
 
 def _cores() -> int:
@@ -92,7 +106,7 @@ class Segmenter:
             word unless a class has its own threshold.
         threshold: soft mask in [0, 1] below which a pixel is background; None for the word file's or the bundle's
             own, which does not apply when `background` is None.
-        provider: `cpu` or `cuda`.
+        provider: `cpu`, `cuda`, or `tensorrt`, which builds an engine when it is first used on a device.
         threads: of the network, and of the kernels before and after it, never both at once; None for one per core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
         refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
@@ -127,11 +141,10 @@ class Segmenter:
         self.set_classes(classes, background=background, threshold=threshold)
         self._temporal = temporal
         self._threads = threads or _cores()
-        self._input = _resized(manifest.input, size)
+        self._input = resized(manifest.input, size)
         self._preprocess = Preprocessor(self._input, threads=self._threads)
-        self._engine: Engine = OnnxRuntimeEngine(
-            self.bundle.read(manifest.segmenter.file), manifest.segmenter, provider=provider, threads=threads
-        )
+        phrases = len(self._words.vocabulary.embeddings)
+        self._engine = _engine(self.bundle, self._input, provider=provider, threads=threads, phrases=phrases)
 
     @property
     def names(self) -> tuple[str, ...]:
