@@ -344,6 +344,7 @@ def text_encoder_from(clip: ClipModel) -> TextEncoder:
 
 def preprocess_of(clip: ClipModel, encoder: DenseEncoder) -> Preprocess:
     """Tell how images enter the encoder: its own statistics, at a size for dense prediction."""
-    native = int(clip.model.visual.image_size[0])
+    image_size = clip.model.visual.image_size  # a number in ResNets, a pair elsewhere
+    native = int(image_size if isinstance(image_size, int) else image_size[0])
     size = max(native, DENSE_SIZE)
     return Preprocess(clip.mean, clip.std, size=-(-size // encoder.stride) * encoder.stride, multiple_of=encoder.stride)

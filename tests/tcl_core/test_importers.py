@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tcl_core.importers import ImportReport, load_clip, load_tcl
+from tcl_core.importers import ImportReport, load_clip, load_tcl, tcl_from_clip
 from tcl_core.open_clip_models import ClipModel, load_clip_weights, named_clip, openai_layout_clip
 from tcl_core.restricted_pickle import UnsafePickleError, WeightsError
 from tcl_core.weights_file import load_strictly, read_weights_file, tensors_of
@@ -331,6 +331,7 @@ def test_openai_resnet_describes_itself() -> None:
     state = {**model.state_dict(), "input_resolution": torch.tensor(64)}
     clip = openai_layout_clip(state, "small")
     assert clip.model.visual.image_size == 64
+    assert tcl_from_clip(clip, head="maskclip").preprocess.size == 448
     assert all(torch.equal(clip.model.state_dict()[name], value) for name, value in model.state_dict().items())
 
 
@@ -342,8 +343,6 @@ def test_a_checkpoint_without_its_activation(tmp_path: Path, clip_file: Path) ->
 
 
 def test_tcl_needs_quick_gelu(clip_file: Path, tcl_file: Path) -> None:
-    from tcl_core.importers import tcl_from_clip
-
     clip = load_clip(clip_file)
     plain = ClipModel("ViT-B-16", clip.model, clip.tokenizer, clip.mean, clip.std, quick_gelu=False)
     with pytest.raises(WeightsError, match="has QuickGELU, and ViT-B-16 has GELU: take ViT-B-16-quickgelu"):

@@ -89,16 +89,20 @@ def test_masks_localise_and_with_tcl_they_localise_better(untrained: TCL) -> Non
     assert min(with_tcl) > max(without) + 0.15
 
 
-def test_without_the_area_loss_masks_grow_towards_full(untrained: TCL) -> None:
-    """Contrast alone prefers more of the image, which the encoder knows best; the area prior holds the masks back."""
+def test_without_the_area_loss_masks_become_full(untrained: TCL) -> None:
+    """A masked image is never easier to recognise than the whole one, so TCL_v alone keeps all of it.
+
+    With TCL_f beside it masks grow more slowly; the area prior holds them back.
+    """
     before = own_area(untrained)
-    options = ("steps=120", "blocks_from_step=0")
+    options = ("steps=120", "blocks_from_step=0", "optimizer.learning_rate.peak=0.1")
     held = own_area(trained(untrained, 0, LossWeights(), *options))
     free = own_area(trained(untrained, 0, LossWeights(area=0), *options))
-    print(f"untrained {before:.3f}, with the area loss {held:.3f}, without {free:.3f}")  # noqa: T201
+    image_level = own_area(trained(untrained, 0, LossWeights(area=0, tcl_f=0), *options))
+    print(f"untrained {before:.3f}, held {held:.3f}, free {free:.3f}, TCL_v alone {image_level:.3f}")  # noqa: T201
     assert held < 0.25  # the prior is 0.15
     assert free > before + 0.1
-    assert free > 2 * held
+    assert image_level > 0.8
 
 
 def test_a_toy_is_always_the_same_and_leaves_no_trace() -> None:
