@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,10 @@ def export(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_printed_command_works(tmp_path: Path) -> None:
     words = "person, bicycle, road"
-    done = export("--model", "tiny", "--classes", words, "--output", "my b.tclb", "--fp16", cwd=tmp_path)
+    done = export("--model", "tiny", "--classes", words, "--output", "my b.tclb", "--fp16", "--triton", "m", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "same labels" in done.stdout
+    assert (tmp_path / "m" / "my_b_segmenter" / "config.pbtxt").is_file()
     command = shlex.split(done.stdout.strip().splitlines()[-1])
     assert command[:3] == ["python", "-m", "runtime"]
     assert "my b.tclb" in command
@@ -49,6 +51,15 @@ def test_bad_arguments_are_explained_and_write_nothing(arguments: list[str], mes
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["old.tclb"]
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
+def test_an_engine_that_cannot_be_built_is_refused_before_the_export(tmp_path: Path) -> None:
+    done = export("--output", "b.tclb", "--tensorrt", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "needs the package tensorrt" in done.stderr
+    assert "copy it to the device, and build the engine there with `python -m runtime engine NAME.tclb`" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_has_examples(tmp_path: Path) -> None:
