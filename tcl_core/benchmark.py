@@ -46,9 +46,12 @@ class Benchmark:
         """Name of every class of the truth, the background last if there is one."""
         return (*(word.name for word in self.words), *([BACKGROUND] if self.has_background else []))
 
-    def first(self, count: int) -> "Benchmark":
-        """Take the first pictures only."""
-        return replace(self, pictures=self.pictures[:count])
+    def thinned(self, count: int) -> "Benchmark":
+        """Take so many pictures at most, evenly spread."""
+        if count >= len(self.pictures):
+            return self
+        chosen = (index * len(self.pictures) // count for index in range(count))
+        return replace(self, pictures=tuple(self.pictures[index] for index in chosen))
 
     def truth(self, picture: LabelledPicture) -> npt.NDArray[np.uint8]:
         """Read a mask: (H,W) uint8, class or VOID.

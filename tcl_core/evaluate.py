@@ -1,5 +1,6 @@
 """Measure a model on pictures with known masks: `python -m tcl_core.evaluate MODEL --data DIR --report OUT`."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
@@ -60,7 +61,7 @@ def main(
     benchmark: Annotated[Literal["folder"], typer.Option(help="What kind of data it is.")] = "folder",
     split: Annotated[str | None, typer.Option(help="Take this split of split.txt only.")] = None,
     without: Annotated[str, typer.Option(help="Classes that neither compete nor count: 'horse, mountain'.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Take the first pictures only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many pictures, evenly spread.")] = None,
     pretrained: Annotated[str | None, typer.Option(help="Weights of an open_clip name: a tag or a file.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
     head: Annotated[
@@ -95,7 +96,7 @@ def main(
         left_out = tuple(word.name for word in parse_words(without)) if without.strip() else ()
         opened = open_folder(data, split=split, without=left_out)
         if limit:
-            opened = opened.first(limit)
+            opened = opened.thinned(limit)
         with console.status("loading the model"):
             if model.endswith(".tclb") or (Path(model) / "manifest.json").is_file():
                 _refuse_for_bundles(
@@ -132,7 +133,7 @@ def main(
         with Progress(*columns, console=console, transient=True) as bars:
             task = bars.add_task("pictures", total=len(opened.pictures))
             evaluation = evaluate(segment, opened, lambda done, _: bars.update(task, completed=done))
-        about = {"model": model, "command": sys.argv[1:]}
+        about = {"model": model, "command": shlex.join(sys.argv[1:])}
         write_report(report, evaluation, segment, about, num_pictures)
     except (ValueError, OSError) as error:
         _fail(error)

@@ -83,7 +83,7 @@ def build_validator(config: FolderValidation | ScenesValidation, image_size: int
         return Validator(examples, PHRASES, True, present_only, config.background_threshold, image_size)
     benchmark = open_folder(Path(config.path), split=config.split, without=tuple(config.without))
     if config.count:
-        benchmark = benchmark.first(config.count)
+        benchmark = benchmark.thinned(config.count)
     return Validator(
         lambda: (Example(open_picture(p.image), benchmark.truth(p)) for p in benchmark.pictures),
         tuple(word.name for word in benchmark.words),

@@ -132,7 +132,8 @@ def test_splits(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, random_masks(3, 2), "red\ngreen\n", ["a", "b", "c"])
     (folder / "split.txt").write_text("a\tdev\nb\ttest\nc\tdev\n")
     assert [picture.name for picture in open_folder(folder, split="dev").pictures] == ["a", "c"]
-    assert [picture.name for picture in open_folder(folder).first(2).pictures] == ["a", "b"]
+    assert [picture.name for picture in open_folder(folder).thinned(2).pictures] == ["a", "b"]
+    assert [picture.name for picture in open_folder(folder).thinned(9).pictures] == ["a", "b", "c"]
     with pytest.raises(DataError, match="has no split 'val': expected one of dev, test"):
         open_folder(folder, split="val")
     (folder / "split.txt").write_text("a dev\n")
