@@ -22,7 +22,9 @@ def export(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_printed_command_works(tmp_path: Path) -> None:
     words = "person, bicycle, road"
-    done = export("--model", "tiny", "--classes", words, "--output", "my b.tclb", "--fp16", "--triton", "m", cwd=tmp_path)
+    done = export(
+        "--model", "tiny", "--classes", words, "--output", "my b.tclb", "--fp16", "--triton", "m", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "same labels" in done.stdout
     assert (tmp_path / "m" / "my_b_segmenter" / "config.pbtxt").is_file()
