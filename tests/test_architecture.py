@@ -12,6 +12,9 @@ ROOT = Path(__file__).parents[1]
 OURS = {"tcl_core", "export", "runtime"}
 MAY_IMPORT = {"runtime": {"runtime"}, "tcl_core": {"tcl_core"}, "export": {"export", "runtime", "tcl_core"}}
 
+# An evaluation measures exported bundles too, and bundles are read by their owner.
+MAY_ALSO_IMPORT = {"tcl_core/soft_masks.py": {"runtime"}}
+
 
 def imported(path: Path) -> set[str]:
     """Top-level names of every import in a file, at whatever depth."""
@@ -28,7 +31,8 @@ def imported(path: Path) -> set[str]:
 def test_packages_import_along_the_arrows_only(package: str) -> None:
     files = list((ROOT / package).rglob("*.py"))
     assert files
-    wrong = {str(path): imported(path) & OURS - MAY_IMPORT[package] for path in files}
+    names = {path.relative_to(ROOT).as_posix(): imported(path) & OURS - MAY_IMPORT[package] for path in files}
+    wrong = {name: found - MAY_ALSO_IMPORT.get(name, set()) for name, found in names.items()}
     assert not {path: names for path, names in wrong.items() if names}
 
 
