@@ -36,6 +36,14 @@ def test_a_stream_into_every_kind_of_sink(tmp_path: Path) -> None:
         assert word in done.stdout
 
 
+def test_the_network_may_look_at_every_third_frame(tmp_path: Path) -> None:
+    arguments = ["--keyframe", "3", "--temporal", "0.5", "--threads", "1", "--headless", "--stats", "s.jsonl"]
+    done = runtime(PATTERN, "--classes", "disc", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    frames = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+    assert [frame["pre"] > 0 for frame in frames] == [True, False, False, True, False]
+
+
 def test_other_words_other_masks(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), [f for _, f in zip(range(96), frames(SHIPPED_CLIP), strict=False)][95])
     masks = []
@@ -70,6 +78,7 @@ def frames(path: Path):
         ([PATTERN, "o.gif"], "sink 'o.gif' given, expected"),
         ([PATTERN, "o.mp4", "--provider", "tpu"], "provider 'tpu' given"),
         ([PATTERN, "display", "--headless"], "contradict each other"),
+        ([PATTERN, "o.mp4", "--temporal", "1"], "temporal weight 1.0 given, expected 0 (no smoothing) to below 1"),
     ],
 )
 def test_bad_input_is_explained_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:

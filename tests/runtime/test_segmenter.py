@@ -12,6 +12,7 @@ from runtime.engine import OnnxRuntimeEngine
 from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
 from runtime.sources import open_source
+from runtime.temporal import Temporal
 from runtime.upsample import reference_upsample_argmax
 
 
@@ -233,6 +234,52 @@ def test_refined_masks_follow_the_frame_better(
     assert step_at_borders(result.mask) > gain * step_at_borders(segmenter(frame).mask)
     with pytest.raises(EngineError, match="refinement 'crf' given, expected one of none, edge, pamr"):
         Segmenter(tiny, refine="crf")
+
+
+@pytest.mark.parametrize("refine", ["none", "edge"])
+def test_a_result_is_written_over_one_that_is_no_longer_needed(refine: str, tiny: Bundle, frame: np.ndarray) -> None:
+    """Oracle: the same without `reuse`; the arrays are the same ones where they fit."""
+    with Segmenter(tiny, classes="car, asphalt", refine=refine, size=128) as segmenter:
+        first = segmenter(frame[:, ::-1], overlay=True)
+        expected = segmenter(frame, overlay=True)
+        again = segmenter(frame, overlay=True, reuse=first)
+        assert again.mask is first.mask
+        assert again.blended is first.blended
+        assert np.array_equal(again.mask, expected.mask)
+        assert np.array_equal(again.plot(), expected.plot())
+        canvas = np.empty_like(frame)
+        assert again.plot(out=canvas) is canvas
+        assert np.array_equal(canvas, expected.plot())
+        smaller = segmenter(frame[:100], overlay=True, reuse=again)
+        assert np.array_equal(smaller.mask, segmenter(frame[:100]).mask)
+        plain = segmenter(frame, reuse=segmenter(frame))
+        assert np.array_equal(segmenter(frame, overlay=True, reuse=plain).plot(), expected.plot())
+
+
+def test_masks_may_depend_on_the_frames_before(tiny: Bundle) -> None:
+    """Oracle: the recursion on the soft masks of a segmenter without a memory; counted runs of the network."""
+    frames = [f.image for f in open_source("test://cars")][80:85]
+    with Segmenter(tiny, classes="car", size=128) as segmenter:
+        alone = [segmenter(image).soft_masks for image in frames]
+    with Segmenter(tiny, classes="car", size=128, temporal=Temporal(weight=0.75)) as segmenter:
+        average = alone[0]
+        for image, masks in zip(frames, alone, strict=True):
+            average = average if masks is alone[0] else 0.75 * average + 0.25 * masks
+            np.testing.assert_allclose(segmenter(image).soft_masks, average, atol=1e-5)
+        segmenter.set_classes("wheel")
+        with Segmenter(tiny, classes="wheel", size=128) as other:
+            np.testing.assert_allclose(segmenter(frames[0]).soft_masks, other(frames[0]).soft_masks, atol=1e-5)
+    with Segmenter(tiny, classes="car", size=128, temporal=Temporal(keyframe=3), refine="pamr") as segmenter:
+        speeds = [segmenter(image, overlay=True).speed for image in frames]
+    assert [speed["pre"] > 0 for speed in speeds] == [True, False, False, True, False]
+
+
+def test_a_stream_begins_without_a_memory(tiny: Bundle) -> None:
+    with Segmenter(tiny, classes="car", size=128, temporal=Temporal(weight=0.9)) as segmenter:
+        first = segmenter.predict("test://pattern?frames=2&size=64x48")
+        again = segmenter.predict("test://pattern?frames=2&size=64x48")
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a.soft_masks, b.soft_masks)
 
 
 def test_sources_and_arrays_are_predicted(segmenter: Segmenter, frame: np.ndarray) -> None:

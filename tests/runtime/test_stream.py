@@ -66,6 +66,23 @@ def test_without_a_painting_sink_nothing_is_painted(segmenter: Segmenter) -> Non
     assert all(np.array_equal(a, b) for a, b in zip(sink.pictures, expected, strict=True))
 
 
+def test_memory_is_used_again_and_pictures_are_those_of_their_frames(segmenter: Segmenter) -> None:
+    """Oracle: each frame segmented and painted by itself."""
+    addresses, results = set(), []
+
+    class Copier(Recorder):
+        def write(self, result, frame, picture) -> None:
+            addresses.add((result.mask.ctypes.data, result.blended.ctypes.data, picture.ctypes.data))
+            results.append((result.mask.copy(), picture.copy()))
+
+    stream(open_source(PATTERN), segmenter, [Copier()], latency=Latency())
+    assert len(addresses) == 1
+    for frame, (mask, picture) in zip(open_source(PATTERN), results, strict=True):
+        alone = segmenter(frame.image, overlay=True)
+        assert np.array_equal(mask, alone.mask)
+        assert np.array_equal(picture, alone.plot())
+
+
 def test_a_failing_sink_closes_everything(segmenter: Segmenter) -> None:
     first, second, source = Recorder(), Recorder(fails_at=2), Closing()
     with pytest.raises(SinkError, match="disk full"):
