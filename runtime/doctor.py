@@ -8,33 +8,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
-from typing import Literal
 
 from runtime.bundle import SHIPPED, SUFFIX, Bundle
+from runtime.camera_device import query
+from runtime.doctor_nvidia import JETSON_RELEASE, examine_nvidia
 from runtime.engine import PROVIDERS, OnnxRuntimeEngine
 from runtime.errors import TclEdgeError
-
-Status = Literal["ok", "note", "problem"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        subject: what.
-        status: ok; note: something is missing that not everyone needs; problem: something will fail.
-        detail: what was found.
-        fix: the exact thing to do, empty if nothing is.
-    """
-
-    subject: str
-    status: Status
-    detail: str
-    fix: str = ""
+from runtime.finding import Finding, Status
 
 
 def examine() -> Iterator[Finding]:
@@ -43,8 +25,8 @@ def examine() -> Iterator[Finding]:
         _python,
         _opencv,
         _onnxruntime,
-        _nvidia,
-        _tensorrt,
+        _torch,
+        examine_nvidia,
         _bundles,
         _cameras,
         _gstreamer,
@@ -134,32 +116,29 @@ def _onnxruntime() -> Iterator[Finding]:
             yield Finding(f"provider {provider}", "ok", "starts the shipped model")
 
 
-def _nvidia() -> Iterator[Finding]:
-    release = Path("/etc/nv_tegra_release")
-    if release.exists():
-        line = release.read_text(encoding="utf-8", errors="replace").splitlines()[0]
-        found = re.search(r"# R(\d+).*REVISION: ([\d.]+)", line)
-        yield Finding("Jetson Linux", "ok", f"{found[1]}.{found[2]}" if found else line)
-    smi = shutil.which("nvidia-smi")
-    if smi is None:
-        if not release.exists():
-            yield Finding("NVIDIA driver", "note", "no nvidia-smi: no NVIDIA GPU here, or no driver")
-        return
-    query = [smi, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    if done.returncode:
+def _torch() -> Iterator[Finding]:
+    """PyTorch is for export and training only; torchvision must be made for the very version."""
+    pair = {d.metadata["Name"]: d for d in distributions() if d.metadata["Name"] in ("torch", "torchvision")}
+    if "torch" not in pair:
         yield Finding(
-            "NVIDIA driver", "problem", (done.stdout + done.stderr).strip(), "reinstall the driver, or reboot"
+            "torch", "note", "not installed: only export and training need it", 'pip install "tcl-edge[export]"'
         )
-    for gpu in done.stdout.strip().splitlines():
-        yield Finding("NVIDIA GPU", "ok", gpu)
-
-
-def _tensorrt() -> Iterator[Finding]:
-    if not importlib.util.find_spec("tensorrt"):
-        yield Finding("tensorrt", "note", "not installed: nothing here needs it yet")
         return
-    yield from _conflict("tensorrt")
+    yield from _pair(pair["torch"].version, pair.get("torchvision"))
+
+
+def _pair(torch: str, torchvision: Distribution | None) -> Iterator[Finding]:
+    if torchvision is None:
+        yield Finding("torch", "problem", f"{torch} without torchvision", f'pip install torchvision "torch=={torch}"')
+        return
+    wanted = [found[1] for r in torchvision.requires or () if (found := re.match(r"torch\s*\(?==\s*([\w.]+)", r))]
+    have = f"torch {torch}, torchvision {torchvision.version}"
+    if wanted and torch.split("+")[0] != wanted[0].split("+")[0]:
+        yield Finding(
+            "torch", "problem", f"{have}, made for torch {wanted[0]}", "pip install --upgrade torch torchvision"
+        )
+    else:
+        yield Finding("torch", "ok", have)
 
 
 def _bundles() -> Iterator[Finding]:
@@ -175,18 +154,42 @@ def _bundles() -> Iterator[Finding]:
 def _cameras() -> Iterator[Finding]:
     devices = sorted(Path("/dev").glob("video*"))
     if not devices:
-        yield Finding("cameras", "note", "no /dev/video*", "plug one in; on a Jetson, see `v4l2-ctl --list-devices`")
+        yield Finding(
+            "cameras", "note", "no /dev/video*", "plug one in; on a Jetson, see docs/jetson.md, section Cameras"
+        )
     for device in devices:
-        if os.access(device, os.R_OK | os.W_OK):
-            yield Finding(str(device), "ok", "readable")
-        else:
-            yield Finding(str(device), "problem", "no permission", "sudo usermod -aG video $USER, then log in again")
+        yield _camera(device)
+
+
+def _camera(device: Path) -> Finding:
+    if not os.access(device, os.R_OK | os.W_OK):
+        return Finding(str(device), "problem", "no permission", "sudo usermod -aG video $USER, then log in again")
+    try:
+        camera = query(device)
+    except OSError as error:
+        fix = "unplug it and plug it in again, or look at `sudo dmesg`"
+        return Finding(str(device), "problem", f"does not answer: {error.strerror}", fix)
+    if camera.driver == "tegra-video":
+        fix = "read it through GStreamer: docs/jetson.md, section Cameras"
+        return Finding(str(device), "note", f"{camera.card}: a CSI camera gives raw pixels here", fix)
+    if not camera.captures:
+        return Finding(str(device), "ok", f"{camera.card}: no pictures from this node, only data about them")
+    return Finding(str(device), "ok", f"{camera.card}: {device}, or {device.name.removeprefix('video')}")
 
 
 def _gstreamer() -> Iterator[Finding]:
-    for tool, fix in (
-        ("gst-launch-1.0", "sudo apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good"),
-        ("ffmpeg", "sudo apt-get install ffmpeg"),
-    ):
+    tools = {
+        "gst-launch-1.0": "sudo apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good",
+        "ffmpeg": "sudo apt-get install ffmpeg",
+    }
+    for tool, fix in tools.items():
         path = shutil.which(tool)
         yield Finding(tool, "ok", path) if path else Finding(tool, "note", "not found", fix)
+    inspect = shutil.which("gst-inspect-1.0")
+    if JETSON_RELEASE.is_file() and inspect:
+        for element in ("nvarguscamerasrc", "nvvidconv"):
+            there = not subprocess.run([inspect, "--exists", element], timeout=60, check=False).returncode
+            fix = "" if there else "sudo apt-get install nvidia-l4t-gstreamer, then rm -r ~/.cache/gstreamer-1.0"
+            yield Finding(
+                element, "ok" if there else "problem", "there" if there else "missing: no CSI camera opens", fix
+            )

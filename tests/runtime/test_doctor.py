@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.doctor import Finding, _conflict, examine, providers_of
+from runtime.doctor import _conflict, _pair, examine, providers_of
+from runtime.finding import Finding
 
 
 def distribution(folder: Path, name: str, files: list[str]) -> Distribution:
@@ -45,6 +46,20 @@ def test_here_everything_that_is_needed_works() -> None:
     versions = {d.metadata["Name"]: d.version for d in distributions()}
     assert versions["onnxruntime"] in findings["onnxruntime"].detail
     assert all(f.fix for f in findings.values() if f.status == "problem")
+    assert "has run on a GPU" in findings["tested on GPUs"].detail
+
+
+def test_torchvision_must_be_made_for_this_torch(tmp_path: Path) -> None:
+    vision = distribution(tmp_path, "torchvision", ["torchvision/__init__.py"])
+    metadata = tmp_path / "torchvision-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text() + "Requires-Dist: numpy\nRequires-Dist: torch==2.14.1\n")
+    assert [f.status for f in _pair("2.14.1", vision)] == ["ok"]
+    assert [f.status for f in _pair("2.14.1+cpu", vision)] == ["ok"]
+    (finding,) = _pair("2.13.0", vision)
+    assert (finding.status, finding.fix) == ("problem", "pip install --upgrade torch torchvision")
+    assert "made for torch 2.14.1" in finding.detail
+    (finding,) = _pair("2.14.1", None)
+    assert finding.fix == 'pip install torchvision "torch==2.14.1"'
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
