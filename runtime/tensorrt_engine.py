@@ -25,6 +25,9 @@ from runtime.tensorrt_builder import ProgressBars, build_plan, check_version
 AGREEMENT = {"fp32": 0.995, "fp16": 0.995, "int8": 0.95}
 """Share of labels that an engine must have in common with ONNX Runtime, by the precision of the graph."""
 
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
+"""By the names of `tensorrt.DataType`. Its own table of NumPy types breaks with some versions of NumPy."""
+
 
 class TensorRTEngine:
     """A graph in TensorRT.
@@ -57,7 +60,7 @@ class TensorRTEngine:
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         if set(names) != {*spec.inputs, *spec.outputs}:
             raise EngineError(f"the engine of {spec.file} has {sorted(names)}: it was built from another graph")
-        self._dtypes = {name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names}
+        self._dtypes = {name: np.dtype(DTYPES[self._engine.get_tensor_dtype(name).name]) for name in names}
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the graph once.

@@ -23,6 +23,7 @@ from runtime.engine_cache import EngineCache
 from runtime.engine_profile import segmenter_profile
 from runtime.errors import EngineError
 from runtime.tensorrt_engine import (
+    DTYPES,
     Comparison,
     TensorRTEngine,
     compare,
@@ -117,8 +118,8 @@ class StandInEngine:
     def get_tensor_name(self, index: int) -> str:
         return self.names[index]
 
-    def get_tensor_dtype(self, name: str) -> str:
-        return "float32"
+    def get_tensor_dtype(self, name: str) -> Any:
+        return SimpleNamespace(name="FLOAT")
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
         return self.shapes[name]
@@ -136,9 +137,7 @@ def stand_in(engine: StandInEngine | None) -> Any:
         def __init__(self, level: int) -> None: ...
 
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda plan: engine)
-    return SimpleNamespace(
-        __name__="tensorrt", __version__="10.3.0", Logger=Logger, Runtime=lambda _: runtime, nptype=lambda _: np.float32
-    )
+    return SimpleNamespace(__name__="tensorrt", __version__="10.3.0", Logger=Logger, Runtime=lambda _: runtime)
 
 
 @pytest.fixture
@@ -180,6 +179,14 @@ def test_it_gives_what_the_device_computed(tiny: Bundle, spec: GraphSpec, device
         assert np.array_equal(got, expected)
     assert memory.held == {}
     assert memory.closed
+
+
+def test_data_types_have_the_names_that_are_looked_up() -> None:
+    """Oracle: the enumeration and the table of NumPy types of TensorRT for RTX."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 only")
+    for name, dtype in DTYPES.items():
+        assert np.dtype(trt.nptype(getattr(trt.DataType, name))) == np.dtype(dtype)
+        assert getattr(trt.DataType, name).name == name
 
 
 def test_strided_inputs_are_made_contiguous(tiny: Bundle, spec: GraphSpec, device: StandInEngine) -> None:
