@@ -110,7 +110,10 @@ def _onnxruntime() -> Iterator[Finding]:
         try:
             OnnxRuntimeEngine(graph, spec, provider=provider).close()
         except TclEdgeError as error:
-            advice = "install the CUDA and cuDNN versions that this ONNX Runtime names in its release notes"
+            if shutil.which("nvidia-smi"):
+                advice = 'pip install "onnxruntime-gpu[cuda,cudnn]"'
+            else:
+                advice = "there is no driver here: pip uninstall onnxruntime-gpu && pip install onnxruntime"
             yield Finding(f"provider {provider}", "problem", str(error), advice)
         else:
             yield Finding(f"provider {provider}", "ok", "starts the shipped model")

@@ -47,6 +47,8 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3  # errors; warnings about graph optimisation are not the user's
         wanted = _provider_name(provider, onnxruntime.get_available_providers())
+        if provider == "cuda":
+            onnxruntime.preload_dlls()  # CUDA and cuDNN may be packages of Python, which the linker does not search
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
         except Exception as error:  # ONNX Runtime's exceptions share no base class

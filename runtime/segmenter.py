@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle, InputSpec
 from runtime.engine import Engine, OnnxRuntimeEngine
-from runtime.errors import EngineError
+from runtime.errors import EngineError, VocabularyError
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size
 from runtime.overlay import palette
 from runtime.pamr import contenders, pamr
@@ -138,6 +138,7 @@ class Segmenter:
         shipped = Vocabulary.from_bytes(self.bundle.read(manifest.vocabulary), channels=manifest.output.channels)
         self._encoder = BundleTextEncoder(self.bundle, shipped.rows)
         self._shipped_classes = shipped.classes
+        self._most_words: int | None = None  # phrases that the engine takes; any number until there is one
         self.set_classes(classes, background=background, threshold=threshold)
         self._temporal = temporal
         self._threads = threads or _cores()
@@ -145,6 +146,7 @@ class Segmenter:
         self._preprocess = Preprocessor(self._input, threads=self._threads)
         phrases = len(self._words.vocabulary.embeddings)
         self._engine = _engine(self.bundle, self._input, provider=provider, threads=threads, phrases=phrases)
+        self._most_words = getattr(self._engine, "most_words", None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,6 +167,12 @@ class Segmenter:
             background=background,
             threshold=threshold,
         )
+        phrases = len(vocabulary.embeddings)
+        if self._most_words is not None and phrases > self._most_words:
+            raise VocabularyError(
+                f"{phrases} words given, synonyms and background words included, and this engine was built for at most "
+                f"{self._most_words}: `python -m runtime engine {self.bundle.path} --words {phrases}`"
+            )
         self._words = _Words(vocabulary, _colours(vocabulary))
 
     def __call__(

@@ -62,6 +62,11 @@ class TensorRTEngine:
             raise EngineError(f"the engine of {spec.file} has {sorted(names)}: it was built from another graph")
         self._dtypes = {name: np.dtype(DTYPES[self._engine.get_tensor_dtype(name).name]) for name in names}
 
+    @property
+    def most_words(self) -> int | None:
+        """Rows of text that the engine was built for."""
+        return int(self._engine.get_tensor_profile_shape("text", 0)[2][0]) if "text" in self._spec.inputs else None
+
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the graph once.
 

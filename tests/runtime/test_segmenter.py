@@ -168,6 +168,17 @@ def test_pamr_leaves_a_word_that_another_exceeds_where_that_one_takes_no_part(ti
         assert (segmenter(np.zeros((64, 64, 3), np.uint8)).mask == 2).all()
 
 
+def test_more_words_than_the_engine_takes_are_refused_and_the_old_ones_stay(tiny: Bundle) -> None:
+    with Segmenter(tiny, "cat", background="wall, sky") as segmenter:
+        segmenter._most_words = 4
+        segmenter.set_classes("cat, dog", background="wall, sky")
+        with pytest.raises(
+            VocabularyError, match="5 words given, .* at most 4: `python -m runtime engine .* --words 5`"
+        ):
+            segmenter.set_classes("cat, dog|puppy", background="wall, sky")
+        assert segmenter.names == ("background", "cat", "dog")
+
+
 def test_a_result_can_be_looked_at(segmenter: Segmenter, frame: np.ndarray, tmp_path: Path) -> None:
     result = segmenter(frame)
     fused = segmenter(frame, overlay=True)

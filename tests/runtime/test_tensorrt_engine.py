@@ -6,6 +6,7 @@ and copies are exercised; that TensorRT itself computes the same can be seen on 
 
 import ctypes
 import io
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -201,6 +202,7 @@ def test_what_the_engine_does_not_take_is_explained(tiny: Bundle, spec: GraphSpe
     good = inputs(tiny, 1, 256, 256, 3)
     many = inputs(tiny, 1, 256, 256, 41)
     with TensorRTEngine(b"plan", spec, trt=stand_in(device), memory=HostMemory()) as engine:
+        assert engine.most_words == 40
         for given, message in [
             (many, r"takes text of shapes \(1, 256\) to \(40, 256\), got \(41, 256\): open the segmenter with all"),
             (inputs(tiny, 3, 256, 256, 3), r"takes image of shapes .*, got \(3, 3, 256, 256\)"),
@@ -313,6 +315,20 @@ def test_without_a_gpu_it_is_an_error_and_never_the_cpu(tiny: Bundle) -> None:
         Segmenter(tiny, "car", provider="tensorrt")
     with pytest.raises(EngineError, match="needs an NVIDIA GPU with its driver: CUDA error"):
         find_gpu(load_cuda())
+
+
+@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
+@pytest.mark.parametrize(
+    "command", [("engine", "tiny"), ("test://pattern?frames=1", "o.png", "--provider", "tensorrt")]
+)
+def test_the_commands_fail_without_a_gpu(command: tuple[str, ...], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "runtime", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "error: provider 'tensorrt' needs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_tensorrt_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
