@@ -125,13 +125,15 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class _Item:
+class Item:
+    """An image as the model takes it, its caption, and what was wrong with samples that it replaces."""
+
     image: Tensor
     caption: str
     problems: list[Problem]
 
 
-class Samples(Dataset[_Item]):
+class Samples(Dataset[Item]):
     """A source with an augmentation, by (position, number of the sample).
 
     The randomness of a sample depends on seed and position alone. A bad sample is replaced by another one, which
@@ -141,7 +143,7 @@ class Samples(Dataset[_Item]):
     def __init__(self, source: Source, transform: Callable[[Image.Image], Tensor], seed: int) -> None:
         self.source, self.transform, self.seed = source, transform, seed
 
-    def __getitem__(self, place: tuple[int, int]) -> _Item:
+    def __getitem__(self, place: tuple[int, int]) -> Item:
         """Read, decode and augment.
 
         Raises:
@@ -157,18 +159,20 @@ class Samples(Dataset[_Item]):
                 problems.append(error.problem)
                 continue
             with seeded(self.seed * 1_000_003 + position):
-                return _Item(self.transform(sample.image), sample.caption, problems)
+                return Item(self.transform(sample.image), sample.caption, problems)
         raise DataError(
             f"{len(problems)} samples in a row cannot be used; the last: {problems[-1].kind}, {problems[-1].where}"
         )
 
 
-def _collate(items: list[_Item]) -> Part:
+def _collate(items: list[Item]) -> Part:
     images = torch.stack([item.image for item in items])
     return Part(images, [item.caption for item in items], [p for item in items for p in item.problems])
 
 
-def load_parts(samples: Samples, sampler: PartSampler, num_workers: int, *, pin: bool = False) -> DataLoader[Part]:
+def load_parts(
+    samples: Dataset[Item], sampler: PartSampler, num_workers: int, *, pin: bool = False
+) -> DataLoader[Part]:
     """Make the loader: iterating it gives `Part` after `Part`.
 
     Args:
@@ -188,4 +192,4 @@ def load_parts(samples: Samples, sampler: PartSampler, num_workers: int, *, pin:
     )
 
 
-__all__ = ["Order", "Part", "PartSampler", "Samples", "Share", "load_parts"]
+__all__ = ["Item", "Order", "Part", "PartSampler", "Samples", "Share", "load_parts"]

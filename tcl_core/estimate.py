@@ -85,7 +85,10 @@ def estimate(trainer: "Trainer") -> Estimate:
     set_phase(model.grounder, blocks_train=True)
     generator = torch.Generator().manual_seed(0)
     size = config.data.image_size
-    images = torch.randn(2, 3, size, size, generator=generator).to(trainer.device)
+    encoder = model.image_encoder
+    cells = size // encoder.stride
+    shape = (2, encoder.dim, cells, cells) if trainer.summarizer.encoded else (2, 3, size, size)
+    images = torch.randn(shape, generator=generator).to(trainer.device)
     texts = torch.randn(config.data.batch_size, model.image_encoder.embed_dim, generator=generator)
     texts = texts.to(trainer.device)
     _measure(trainer.summarizer, images[:1], texts)  # the first run allocates

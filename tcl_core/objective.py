@@ -70,6 +70,7 @@ class Summarizer(nn.Module):
             number, masks are computed again for the gradient, and memory does not grow with B*N maps.
         recompute: compute decoder and re-encoding again for the gradient instead of keeping them.
         autocast: precision of encoder and decoder; masks and cosines stay in float32.
+        encoded: features come in instead of images.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Summarizer(nn.Module):
         chunk: int | None = None,
         recompute: bool = False,
         autocast: torch.dtype | None = None,
+        encoded: bool = False,
     ) -> None:
         super().__init__()
         if chunk is not None and chunk < 1:
@@ -89,6 +91,7 @@ class Summarizer(nn.Module):
         self.chunk = chunk
         self.recompute = recompute
         self.autocast = autocast
+        self.encoded = encoded
         model.image_encoder.requires_grad_(False)
         model.text_encoder.requires_grad_(False)
         if not (weights.tcl_v or weights.tcl_f or weights.area or weights.tv or weights.region):
@@ -101,14 +104,15 @@ class Summarizer(nn.Module):
         """Summarise images against all texts of the run.
 
         Args:
-            images: (B,3,H,W), normalised.
+            images: (B,3,H,W), normalised; or their features (B,D,h,w), see `encoded`.
             text_embeddings: (N,C), raw; the text of image i is number first + i.
             first: see `text_embeddings`.
             sample: makes hard masks for TCL_v.
             pairing: of these images, if they own several texts; otherwise image i owns text first + i.
         """
         weights = self.weights
-        dense = self._run(self._ground, self._run(self.model.image_encoder.features, images)).float()
+        features = images if self.encoded else self._run(self.model.image_encoder.features, images)
+        dense = self._run(self._ground, features).float()
         parts: dict[str, Tensor] = {}
         if weights.tcl_f or weights.area or weights.tv:
             parts |= self._against_all_texts(dense, text_embeddings)

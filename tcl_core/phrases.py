@@ -23,13 +23,15 @@ BOUNDARY = re.compile(
 )
 ARTICLE = re.compile(r"^(?:an?|the|some|two|three|four|rows of|a pair of|a bunch of|many|several)\s+", re.IGNORECASE)
 
+QUOTES = str.maketrans({"\u2019": "'", "\u201c": "", "\u201d": ""})  # typographic ones are in few vocabularies
+
 
 def noun_phrases(caption: str) -> list[str]:
     """Cut a caption into phrases, in lower case, without articles, each once, in order.
 
     A caption with nothing between its separators is its own only phrase.
     """
-    parts = (part.strip() for part in BOUNDARY.split(caption))
+    parts = (part.strip() for part in BOUNDARY.split(caption.translate(QUOTES)))
     phrases = [ARTICLE.sub("", part).strip().lower() for part in parts]
     return list(dict.fromkeys(phrase for phrase in phrases if phrase)) or [caption.strip().lower()]
 

@@ -68,6 +68,8 @@ class DataConfig:
         window: samples shuffled among each other, see `Order`.
         phrases: cut captions into noun phrases, each a text of its own (one process).
         near: phrases whose texts have a higher cosine are no negatives of each other.
+        features: directory for the frozen encoder's features of every sample, computed once (one process); the
+            augmentation is then drawn once too. "" computes them anew for every step.
         rephrase: share of the phrases that are called by another name, see `tcl_core.thesaurus`.
         wordnet: directory of WordNet 3.0, for other names.
     """
@@ -82,6 +84,7 @@ class DataConfig:
     window: int = 100_000
     phrases: bool = False
     near: float = 0.75
+    features: str = ""
     rephrase: float = 0.0
     wordnet: str = "/usr/share/wordnet"
 

@@ -1,4 +1,4 @@
-"""The decoder of `tiny`: refines embeddings from stride 32 to 8 by what earlier stages of the trunk still see."""
+"""The decoder of `tiny`: refines embeddings from stride 32 to 16 by what an earlier stage of the trunk still sees."""
 
 from dataclasses import dataclass
 
@@ -8,32 +8,30 @@ from torch import Tensor, nn
 
 from tcl_core.grounder import ChannelNorm
 
-MIDDLE_FOLD, FINE_FOLD = 2, 4  # stride 16 and stride 8, folded into channels at stride 32
+FOLD = 2  # stride 16, folded into channels at stride 32
 
 
 @dataclass(frozen=True)
 class Stages:
     """Channels of what the trunk gives, each at its own stride, and how they share one map.
 
-    A feature map is a single tensor everywhere else, so that finer stages are folded: a 2 x 2 or 4 x 4 patch of cells
-    becomes channels of one cell at stride 32.
+    A feature map is a single tensor everywhere else, so that the finer stage is folded: a 2 x 2 patch of cells becomes
+    channels of one cell at stride 32.
 
     Attributes:
         embed: C, the projected map, stride 32.
         coarse: last stage, stride 32.
-        middle: stride 16.
-        fine: stride 8.
+        fine: stride 16.
     """
 
     embed: int
     coarse: int
-    middle: int
     fine: int
 
     @property
-    def folded(self) -> tuple[int, int, int, int]:
+    def folded(self) -> tuple[int, int, int]:
         """Channels of every part of the joined map."""
-        return self.embed, self.coarse, self.middle * MIDDLE_FOLD**2, self.fine * FINE_FOLD**2
+        return self.embed, self.coarse, self.fine * FOLD**2
 
     @property
     def dim(self) -> int:
@@ -41,15 +39,14 @@ class Stages:
         return sum(self.folded)
 
     @staticmethod
-    def join(embeddings: Tensor, coarse: Tensor, middle: Tensor, fine: Tensor) -> Tensor:
-        """Join: (B,C,h,w), (B,D1,h,w), (B,D2,2h,2w), (B,D3,4h,4w) -> (B,D,h,w)."""
-        folded = F.pixel_unshuffle(middle, MIDDLE_FOLD), F.pixel_unshuffle(fine, FINE_FOLD)
-        return torch.cat([embeddings, coarse, *folded], dim=1)
+    def join(embeddings: Tensor, coarse: Tensor, fine: Tensor) -> Tensor:
+        """Join: (B,C,h,w), (B,D1,h,w), (B,D2,2h,2w) -> (B,D,h,w)."""
+        return torch.cat([embeddings, coarse, F.pixel_unshuffle(fine, FOLD)], dim=1)
 
-    def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Undo `join`."""
-        embeddings, coarse, middle, fine = features.split(self.folded, dim=1)
-        return embeddings, coarse, F.pixel_shuffle(middle, MIDDLE_FOLD), F.pixel_shuffle(fine, FINE_FOLD)
+        embeddings, coarse, fine = features.split(self.folded, dim=1)
+        return embeddings, coarse, F.pixel_shuffle(fine, FOLD)
 
 
 class GatedBottleneck(nn.Module):
@@ -70,38 +67,28 @@ class GatedBottleneck(nn.Module):
         return residual
 
 
-def _doubled(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
 class SkipDecoder(nn.Module):
-    """Refine at stride 32, 16 and 8: joined map (B,D,h,w) -> embeddings (B,C,4h,4w).
+    """Refine at stride 32, then at stride 16: joined map (B,D,h,w) -> embeddings (B,C,2h,2w).
 
-    At initialisation it is exactly bilinear upsampling of the projected map, twice by two.
+    At initialisation it is exactly bilinear upsampling of the projected map.
 
     Args:
         stages: what the joined map holds.
-        width: of the bottlenecks at stride 32 and 16; the one at stride 8 has half of it.
+        width: of the bottlenecks.
     """
 
     def __init__(self, stages: Stages, width: int) -> None:
         super().__init__()
         self.stages = stages
-        embed, half = stages.embed, width // 2
-        self.coarse = GatedBottleneck(embed + stages.coarse, width, embed)
-        self.middle = GatedBottleneck(embed + stages.middle, width, embed)
-        # At stride 8 cells are many: the embeddings are narrowed before they are upsampled.
-        self.context = nn.Conv2d(embed, half, kernel_size=1)
-        self.fine = GatedBottleneck(half + stages.fine, half, embed)
+        self.coarse = GatedBottleneck(stages.embed + stages.coarse, width, stages.embed)
+        self.fine = GatedBottleneck(stages.embed + stages.fine, width, stages.embed)
 
     def forward(self, features: Tensor) -> Tensor:
         """Refine."""
-        embeddings, coarse, middle, fine = self.stages.split(features)
+        embeddings, coarse, fine = self.stages.split(features)
         embeddings = embeddings + self.coarse(torch.cat([embeddings, coarse], dim=1))
-        embeddings = _doubled(embeddings)
-        embeddings = embeddings + self.middle(torch.cat([embeddings, middle], dim=1))
-        context = _doubled(self.context(embeddings))
-        refined: Tensor = _doubled(embeddings) + self.fine(torch.cat([context, fine], dim=1))
+        embeddings = F.interpolate(embeddings, scale_factor=float(FOLD), mode="bilinear", align_corners=False)
+        refined: Tensor = embeddings + self.fine(torch.cat([embeddings, fine], dim=1))
         return refined
 
 

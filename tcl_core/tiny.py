@@ -28,8 +28,8 @@ from tcl_core.skip_decoder import SkipDecoder, Stages
 DEFAULT_PATH = Path(__file__).parent / "models" / "tiny.safetensors"
 FORMAT_VERSION = 2
 STRIDE = 32
-SKIPS = (6, 4, 2)  # stages of the trunk at stride 32, 16 and 8, each the last of its stride
-FEATURE_INFO = (4, 3, 2)  # what timm calls them
+SKIPS = (6, 4)  # stages of the trunk at stride 32 and 16, each the last of its stride
+FEATURE_INFO = (4, 3)  # what timm calls them
 PAD_ID = 0
 UNKNOWN_ID = 1
 # exp(-1e4) is exactly 0 in float32, and unlike -inf it leaves no NaN behind a row that is all padding.
@@ -74,7 +74,7 @@ class _PaddedConv2d(nn.Conv2d):
         return super().forward(F.pad(x, (before, after, before, after)))
 
 
-def _with_static_padding(module: nn.Module) -> nn.Module:
+def with_static_padding(module: nn.Module) -> nn.Module:
     """Replace timm's Conv2dSame, whose padding is arithmetic on shapes that an exporter would have to trace."""
     for name, child in module.named_children():
         if isinstance(child, Conv2dSame):
@@ -85,7 +85,7 @@ def _with_static_padding(module: nn.Module) -> nn.Module:
             conv.weight = child.weight
             setattr(module, name, conv)
         else:
-            _with_static_padding(child)
+            with_static_padding(child)
     return module
 
 
@@ -104,11 +104,11 @@ class TinyImageEncoder(DenseEncoder):
     def __init__(self, embed_dim: int = 256) -> None:
         super().__init__()
         trunk: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-        coarse, middle, fine = (int(trunk.feature_info[k]["num_chs"]) for k in FEATURE_INFO)
-        self.stages = Stages(embed_dim, coarse, middle, fine)
+        coarse, fine = (int(trunk.feature_info[k]["num_chs"]) for k in FEATURE_INFO)
+        self.stages = Stages(embed_dim, coarse, fine)
         self.stride, self.dim, self.embed_dim = STRIDE, self.stages.dim, embed_dim
         self.projection = nn.Conv2d(int(trunk.num_features), embed_dim, kernel_size=1)
-        self.trunk: Any = _with_static_padding(trunk)
+        self.trunk: Any = with_static_padding(trunk)
 
     def features(self, images: Tensor) -> Tensor:
         """Compute the joined map: float (B,3,H,W), normalised, H and W multiples of 32 -> (B,D,H/32,W/32)."""
@@ -119,9 +119,9 @@ class TinyImageEncoder(DenseEncoder):
         for stage in trunk.blocks:
             x = stage(x)
             seen.append(x)
-        coarse, middle, fine = (seen[k] for k in SKIPS)
+        coarse, fine = (seen[k] for k in SKIPS)
         last = trunk.bn2(trunk.conv_head(x))  # (B,1280,h,w) in [0, 6]
-        return self.stages.join(self.projection(last), coarse, middle, fine)
+        return self.stages.join(self.projection(last), coarse, fine)
 
     def project(self, features: Tensor) -> Tensor:
         """Take the projected map out of the joined one: (B,D,h,w) -> (B,C,h,w), not normalised."""

@@ -21,24 +21,30 @@ import torch.distributed as dist
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import Dataset
 
 from tcl_core.augment import build_augmentation
-from tcl_core.batches import Order, Part, PartSampler, Samples, load_parts
+from tcl_core.batches import Item, Order, Part, PartSampler, Samples, load_parts
 from tcl_core.checkpoint import CheckpointError
 from tcl_core.config import ConfigError, load_config
 from tcl_core.estimate import estimate
+from tcl_core.features import describe, encode_samples
 from tcl_core.gather import Gather, ProcessGroup, SingleProcess
 from tcl_core.hub import export_model
 from tcl_core.model import TCL
 from tcl_core.pairs import Concatenated, open_sources
 from tcl_core.recipe import TrainConfig, build_model
-from tcl_core.samples import DataError
+from tcl_core.samples import DataError, Source
 from tcl_core.shards import joined_problems
+from tcl_core.thesaurus import Rephrased, Thesaurus
 from tcl_core.trainer import BEST, LAST, StepResult, Trainer, TrainingError, plain_config, stop_requests
 from tcl_core.validation import build_validator, mask_pictures
+from tcl_core.wordnet import WordNet
 
 # Distinguishes "you gave it something wrong" from "it went wrong" for scripts.
 USAGE, FAILURE = 2, 1
+# Settings of the data that the features of its samples depend on.
+FEATURE_SETTINGS = {"sources", "image_size", "augmentation", "rephrase"}
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:
@@ -129,8 +135,24 @@ def parts_from(config: TrainConfig, trainer: Trainer, source: Concatenated) -> I
     transform = build_augmentation(data.augmentation, trainer.model.preprocess, data.image_size)
     order = Order(source.groups, config.seed, data.window)
     sampler = PartSampler(order, trainer.share, trainer.step, config.steps)
-    samples = Samples(source, transform, config.seed)
-    return iter(load_parts(samples, sampler, data.num_workers, pin=trainer.device.type == "cuda"))
+    samples = Samples(_rephrased(source, config), transform, config.seed)
+    read = _encoded(samples, config, trainer) if data.features else samples
+    return iter(load_parts(read, sampler, data.num_workers, pin=trainer.device.type == "cuda"))
+
+
+def _encoded(samples: Samples, config: TrainConfig, trainer: Trainer) -> Dataset[Item]:
+    depends = {name: value for name, value in plain_config(config)["data"].items() if name in FEATURE_SETTINGS}
+    made_of = describe(trainer.encoders_sha256, depends, config.seed)
+    return encode_samples(samples, trainer.model.image_encoder, Path(config.data.features), made_of)
+
+
+def _rephrased(source: Source, config: TrainConfig) -> Source:
+    data = config.data
+    if not data.rephrase:
+        return source
+    if not data.phrases:
+        raise ConfigError("data.rephrase is on and data.phrases is off: set data.phrases=true, or data.rephrase=0")
+    return Rephrased(source, Thesaurus(WordNet(data.wordnet)), data.rephrase, config.seed)
 
 
 @dataclass

@@ -105,8 +105,10 @@ class Trainer:
     def __init__(self, config: TrainConfig, model: TCL, gather: Gather, device: torch.device) -> None:
         if config.losses.region and not config.data.phrases:
             raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
-        if config.data.phrases and gather.world_size > 1:
-            raise ConfigError(f"data.phrases with {gather.world_size} processes: phrases are trained by one process")
+        if (config.data.phrases or config.data.features) and gather.world_size > 1:
+            raise ConfigError(f"data.phrases and data.features are for one process, and there are {gather.world_size}")
+        if config.data.features and (config.losses.tcl_v or config.tensorboard):
+            raise ConfigError("data.features keeps no images: set losses.tcl_v=0 and tensorboard=false, or features=''")
         self.config = config
         self.gather = gather
         self.device = device
@@ -114,7 +116,12 @@ class Trainer:
         self.model = model.to(device)
         self.temperatures = Temperatures().to(device)
         self.summarizer = Summarizer(
-            self.model, config.losses, chunk=config.chunk, recompute=config.recompute, autocast=config.autocast
+            self.model,
+            config.losses,
+            chunk=config.chunk,
+            recompute=config.recompute,
+            autocast=config.autocast,
+            encoded=bool(config.data.features),
         )
         self.objective = Objective(config.losses, self.temperatures, config.area_prior, gather)
         self.parameters = self._trained_parameters()
@@ -132,7 +139,7 @@ class Trainer:
         self.best_iou = -1.0
         self._summarize: nn.Module | None = None  # as wrapped for the current phase
         self._blocks_train: bool | None = None
-        self._encoders = fingerprint([self.model.image_encoder, self.model.text_encoder])
+        self.encoders_sha256 = fingerprint([self.model.image_encoder, self.model.text_encoder])
 
     def _trained_parameters(self) -> dict[str, nn.Parameter]:
         weights = self.config.losses
@@ -248,7 +255,7 @@ class Trainer:
             "step": self.step,
             "best_iou": self.best_iou,
             "config": plain_config(self.config),
-            "encoders_sha256": self._encoders,
+            "encoders_sha256": self.encoders_sha256,
             "scaler": self.scaler.state_dict(),
             "data": {
                 "num_read": self.report.num_read,
@@ -277,7 +284,7 @@ class Trainer:
         """
         checkpoint = read_checkpoint(path)
         state = checkpoint.state
-        if state["encoders_sha256"] != self._encoders:
+        if state["encoders_sha256"] != self.encoders_sha256:
             raise CheckpointError(f"{path} was trained on other encoders than model.* names: give those")
         changed = _differences(_fixed(state["config"]), _fixed(plain_config(self.config)))
         if changed:

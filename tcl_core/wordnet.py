@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 HYPERNYM_POINTERS = ("@", "@i")
@@ -58,11 +59,34 @@ class WordNet:
         # The licence at the head of the file is indented.
         synsets = (_parse(line) for line in lines if not line.startswith(" "))
         self.synsets = {synset.offset: synset for synset in synsets}
+        self._index = Path(directory) / "index.noun"
 
     def visible_names(self, most_words: int = 3) -> list[str]:
         """List names of things that can be seen, sorted: lower case, Latin letters, no names of persons or places."""
         names = {name for synset in self.synsets.values() if synset.visible for name in synset.names}
         return sorted(n for n in names if PLAIN_NAME.fullmatch(n) and len(n.split()) <= most_words)
+
+    @cached_property
+    def senses(self) -> dict[str, tuple[str, ...]]:
+        """Offsets of a name's meanings, most common first; names in lower case, with spaces.
+
+        Raises:
+            FileNotFoundError: there is no `index.noun`.
+        """
+        senses: dict[str, tuple[str, ...]] = {}
+        for line in self._index.read_text(encoding="utf-8").splitlines():
+            if not line.startswith(" "):  # the licence is indented
+                words = line.split()
+                senses[words[0].replace("_", " ")] = tuple(words[-int(words[2]) :])
+        return senses
+
+    def visible_sense(self, name: str) -> str | None:
+        """Find the most common meaning of a name, a plain plural included, that can be seen: its offset."""
+        for form in (name, name.removesuffix("s"), name.removesuffix("es")):
+            for offset in self.senses.get(form, ()):
+                if self.synsets[offset].visible:
+                    return offset
+        return None
 
     def ancestors(self, offset: str) -> Iterator[str]:
         """Walk up from a synset, nearest first: the synset itself, then everything it is a kind of."""

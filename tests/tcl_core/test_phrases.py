@@ -1,14 +1,21 @@
 """Captions as noun phrases, and the losses for images that own several."""
 
 import math
+from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tcl_core.losses import AreaPrior, LossWeights, Temperatures
 from tcl_core.phrase_losses import compute_phrase_losses, multi_positive_nce, phrase_areas, region_nce
 from tcl_core.phrases import Pairing, near_texts, noun_phrases, pair
+from tcl_core.samples import Problem, Sample
+from tcl_core.thesaurus import Rephrased, Thesaurus
+from tcl_core.wordnet import WordNet
 
 LOG_SCALE = torch.tensor(math.log(5.0))
 
@@ -23,6 +30,7 @@ LOG_SCALE = torch.tensor(math.log(5.0))
         ("a glass of water", ["glass of water"]),
         ("close-up of an orange flower", ["orange flower"]),
         ("sandal in hand", ["sandal", "hand"]),
+        ("A plumber\u2019s wrench on a \u201cfuji\u201d apple", ["plumber's wrench", "fuji apple"]),
         (" On ", ["on"]),
     ],
 )
@@ -128,3 +136,46 @@ def test_only_terms_that_are_on_are_computed(pairing: Pairing) -> None:
     parts: dict[str, Tensor] = {"region_cosines": torch.zeros(3, 3, 5)}
     weights = LossWeights(tcl_v=0, tcl_f=0, area=0, tv=0, region=1.0)
     assert list(compute_phrase_losses(parts, weights, Temperatures(), AreaPrior(), pairing)) == ["region"]
+
+
+WORDNET = Path("/usr/share/wordnet")
+
+
+@pytest.mark.skipif(not (WORDNET / "index.noun").is_file(), reason="needs Debian's wordnet-base")
+def test_other_names_are_synonyms_and_kinds() -> None:
+    """Oracle: WordNet 3.0, read by eye: names of the same meaning, and of what it is a kind of."""
+    thesaurus = Thesaurus(WordNet(WORDNET))
+    assert thesaurus.names("collie") == ["dog", "animal"]
+    assert {"auto", "automobile", "vehicle"} <= set(thesaurus.names("car"))
+    assert thesaurus.names("european bear") == ["animal", "bear"]
+    assert thesaurus.names("xyzzy") == []
+
+
+class Always:
+    """A thesaurus with two names for a dog."""
+
+    def names(self, phrase: str) -> list[str]:
+        return ["animal", "hound"] if phrase == "dog" else []
+
+
+class Captions:
+    """A source of one caption."""
+
+    problems: ClassVar[list[Problem]] = []
+    groups = np.zeros(50, np.int32)
+
+    def __len__(self) -> int:
+        return 50
+
+    def read(self, number: int, mode: str = "RGB") -> Sample:
+        return Sample(Image.new(mode, (4, 4)), "a dog on the moon", f"number {number}")
+
+
+def test_captions_are_rephrased_by_number() -> None:
+    """Oracle: both names occur and nothing else; a number says the same twice; a share of 0 changes nothing."""
+    source = Rephrased(Captions(), Always(), share=1.0, seed=0)  # type: ignore[arg-type]
+    captions = [source.read(number).caption for number in range(50)]
+    assert set(captions) == {"animal, moon", "hound, moon"}
+    assert captions == [source.read(number).caption for number in range(50)]
+    never = Rephrased(Captions(), Always(), share=0.0, seed=0)  # type: ignore[arg-type]
+    assert never.read(7).caption == "dog, moon"

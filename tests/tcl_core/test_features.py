@@ -1,0 +1,69 @@
+"""Frozen features on disk."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from tcl_core.config import ConfigError
+from tcl_core.recipe import TrainConfig
+from tcl_core.samples import DataError
+from tcl_core.train import read_config, train
+
+TOY = Path(__file__).parents[2] / "configs" / "toy.yaml"
+QUIET = Console(quiet=True)
+
+
+def settings(directory: Path, **data: object) -> TrainConfig:
+    overrides = ["steps=2", "data.batch_size=4", "data.part_size=4", "model.toy_steps=0", "losses.tcl_v=0"]
+    overrides += ["tensorboard=false", "data.augmentation=none", f"output={directory}", "validation=null"]
+    overrides += ["data.sources=[{kind: scenes, count: 20, size: 48}]", *(f"data.{k}={v}" for k, v in data.items())]
+    return read_config([str(TOY), *overrides])
+
+
+def weights(config: TrainConfig, *, dry_run: bool = False) -> dict[str, torch.Tensor]:
+    model = train(config, console=QUIET, dry_run=dry_run)
+    return {name: value.clone() for name, value in model.grounder.state_dict().items()}
+
+
+def test_training_on_stored_features_is_training_on_images(tmp_path: Path) -> None:
+    """Oracle: the run that encodes every image anew; half precision of the stored features is the difference."""
+    plain = weights(settings(tmp_path / "plain"))
+    stored = weights(settings(tmp_path / "stored", features=tmp_path / "features"))
+    start = weights(settings(tmp_path / "start"), dry_run=True)
+    for name, value in plain.items():
+        torch.testing.assert_close(stored[name], value, rtol=2e-2, atol=2e-3)
+    assert any(not torch.equal(start[name], plain[name]) for name in plain)
+
+
+def test_an_interrupted_encoding_goes_on(tmp_path: Path) -> None:
+    """Oracle: the finished files, byte for byte; what was done before is not encoded again."""
+    directory = tmp_path / "features"
+    config = settings(tmp_path / "run", features=directory)
+    train(config, console=QUIET)
+    whole = {path.name: path.read_bytes() for path in directory.iterdir()}
+    note = directory / "features.json"
+    note.write_text(note.read_text().replace('"done": 20', '"done": 16'))
+    (directory / "features.f16").write_bytes(whole["features.f16"][:-100] + bytes(100))
+    (tmp_path / "run" / "last.safetensors").unlink()
+    train(config, console=QUIET)
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == whole
+
+
+def test_features_of_other_data_are_refused(tmp_path: Path) -> None:
+    """Oracle: the message."""
+    train(settings(tmp_path / "one", features=tmp_path / "features"), console=QUIET)
+    other = settings(tmp_path / "two", features=tmp_path / "features", augmentation="flip")
+    with pytest.raises(DataError, match=r"other data.*data\.features"):
+        train(other, console=QUIET)
+
+
+def test_terms_that_need_images_are_refused(tmp_path: Path) -> None:
+    """Oracle: the message."""
+    config = settings(tmp_path / "run", features=tmp_path / "features")
+    with pytest.raises(ConfigError, match=r"losses\.tcl_v=0"):
+        train(replace(config, losses=replace(config.losses, tcl_v=0.1)), console=QUIET)
+    with pytest.raises(ConfigError, match=r"losses\.region is on and data\.phrases is off"):
+        train(replace(config, losses=replace(config.losses, region=0.1)), console=QUIET)
