@@ -1,21 +1,19 @@
-"""The command line: `python -m export --model tiny --classes "..." --output NAME.tclb`."""
+"""The command line: `python -m export --model NAME --classes "..." --output NAME.tclb`."""
 
 import shlex
+import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from time import monotonic
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from export.triton import write_model_repository
 from runtime.bundle import SUFFIX, Bundle, check_replaceable
-from runtime.cuda import find_gpu, load_cuda
-from runtime.engine_profile import MOST_WORDS
-from runtime.errors import EngineError, TclEdgeError
-from runtime.tensorrt_engine import load_tensorrt, open_tensorrt
+from runtime.errors import TclEdgeError
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
@@ -25,82 +23,183 @@ EPILOG = """
 
 python -m export --model tiny --classes "person, bicycle, road" --output street.tclb
 
-python -m export --model tiny --classes words.txt --output street.tclb --fp16   (for GPUs: arithmetic in 16 bits)
+python -m export --model ViT-B-16.pt --checkpoint tcl.pth --kp-weight 0.3 --output tcl.tclb   (the official weights)
 
-python -m export --model tiny --output small.tclb --fp16-weights   (half the file, the speed of fp32 on CPUs)
+python -m export --model ViT-B-16-quickgelu --pretrained openai --head naclip --classes words.txt --output naclip.tclb
+
+python -m export --model MobileCLIP-S1 --pretrained datacompdr --imgsz 512 --fp16 --output mobile.tclb   (for GPUs)
+
+python -m export --model tiny --int8 --calib photos/ --output small.tclb   (scales measured on your pictures)
+
+python -m export --model tiny --imgsz 288,512 --fold-text --classes "road, car" --output rigid.tclb   (a constant graph)
 """
+
+
+class Display:
+    """Says which stage runs, for how long, and which were reused: live in a terminal, a line each elsewhere."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stage: str | None = None
+        self._task: TaskID | None = None
+        self._begun = monotonic()
+        self._fate = ""
+
+    def tell(self, stage: str, fate: str) -> None:
+        """Show that a stage begins, or what became of it."""
+        if fate == "begins":
+            self.finish()
+            self._stage, self._fate, self._begun = stage, "", monotonic()
+            self._task = self._progress.add_task(stage, total=None)
+        else:
+            self._fate = fate
+
+    def finish(self, mark: str = "done") -> None:
+        """End the stage that runs."""
+        if self._stage is None or self._task is None:
+            return
+        self._progress.remove_task(self._task)
+        console.print(f"{self._stage}: {self._fate or mark} ({monotonic() - self._begun:.1f} s)", markup=False)
+        self._stage = None
 
 
 @app.command(epilog=EPILOG, no_args_is_help=True)
 def run(
     output: Annotated[Path, typer.Option(help=f"Directory to write, NAME{SUFFIX}.")],
-    model: Annotated[str, typer.Option(help="Model to export: tiny.")] = "tiny",
+    model: Annotated[
+        str, typer.Option(help="tiny, an open_clip name, a file of CLIP weights, hf-hub:OWNER/NAME or local-dir:PATH.")
+    ] = "tiny",
+    pretrained: Annotated[
+        str | None,
+        typer.Option(help="Weights of an open_clip name: a tag, a file, or 'random' to measure speed without weights."),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="TCL checkpoint, official or trained here.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="Folder with tokenizer.json and tokenizer_config.json, for models that need one (SigLIP)."),
+    ] = None,
+    templates: Annotated[
+        str, typer.Option(help="Prompts that words are put into: simple, custom, full, maskclip or none.")
+    ] = "custom",
     classes: Annotated[
         str | None,
         typer.Option(help="Words: 'cat, sofa|couch, floor', or a .txt file with one class a line. Changeable later."),
     ] = None,
-    fp16: Annotated[bool, typer.Option("--fp16", "--half", help="Compute in float16, for GPUs.")] = False,
+    imgsz: Annotated[
+        str | None, typer.Option(help="Input in pixels: 448, or H,W. Frames are stretched to a fixed size.")
+    ] = None,
+    dynamic: Annotated[
+        bool | None,
+        typer.Option(
+            "--dynamic/--static",
+            help="Leave height and width free, or fix them; default: free for convolutional models, fixed for ViTs.",
+            show_default=False,
+        ),
+    ] = None,
+    dtype: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(help="Arithmetic of the segmenter.")] = "fp32",
+    fp16: Annotated[bool, typer.Option("--fp16", "--half", help="The same as --dtype fp16, for GPUs.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="The same as --dtype int8; needs --calib.")] = False,
+    calib: Annotated[Path | None, typer.Option(help="Folder of pictures like those the camera will see.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write int8 even if its labels differ too often.")] = False,
     fp16_weights: Annotated[
         bool, typer.Option("--fp16-weights", help="Store weights as float16, compute in float32.")
     ] = False,
+    kp_weight: Annotated[
+        float, typer.Option(help="Share of the frozen encoder's own masks, 0 to 1; 0.3 in the paper.")
+    ] = 0.0,
     text_encoder: Annotated[
         bool, typer.Option("--text-encoder/--no-text-encoder", help="Include it, so that words can change later.")
     ] = True,
-    tensorrt: Annotated[
-        bool, typer.Option("--tensorrt", help="Also build the TensorRT engine, for the GPU of this machine.")
+    fold_text: Annotated[
+        bool, typer.Option("--fold-text", help="Put the words into the graph, for targets that need a constant one.")
     ] = False,
-    triton: Annotated[
-        Path | None, typer.Option(help="Also write the graphs into this model repository of a Triton server.")
+    rewrite: Annotated[
+        Literal["none", "exact", "winograd"] | None,
+        typer.Option(help="How to save operations; default winograd in fp32, else exact.", show_default=False),
     ] = None,
+    opset: Annotated[int, typer.Option(help="Of the ONNX standard, 18 to 24.")] = 20,
+    atol: Annotated[
+        float | None,
+        typer.Option(help="Largest error of a soft mask; default 1e-4 in fp32, 2e-2 in fp16.", show_default=False),
+    ] = None,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where PyTorch and ONNX are compared.")] = "cpu",
+    licence: Annotated[
+        str | None, typer.Option(help="SPDX expression of the weights' licence.", show_default=False)
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where results of stages are kept.", show_default="your cache")
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no results, reuse none.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Export a model as a bundle: ONNX graphs, words, and the comparison with PyTorch that vouches for them."""
     try:
         check_replaceable(output, overwrite=overwrite)
-        if tensorrt:
-            _require_tensorrt()
-    except TclEdgeError as error:
+        precision, size = _precision(dtype, fp16, int8), _size(imgsz)
+    except (TclEdgeError, ValueError) as error:
         _fail(str(error))
-    from export.build import Options, export_bundle  # PyTorch takes seconds to import: not for --help and typing errors
-    from export.parity import ParityError
-    from export.subject import SubjectError, load_subject
+    from export.build import export_bundle  # PyTorch takes seconds to import: not for --help and typing errors
+    from export.errors import ExportError
+    from export.options import Options
+    from export.stages import Stages, default_folder
+    from export.subject import Choice, load_subject
 
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    choice = Choice(model, pretrained, checkpoint, head, tokenizer, templates, licence)
     options = Options(
-        precision="fp16" if fp16 else "fp32", weights="fp16" if fp16_weights else "fp32", text_encoder=text_encoder
+        precision=precision,
+        weights="fp16" if fp16_weights else "fp32",
+        size=size,
+        dynamic=dynamic,
+        kp_weight=kp_weight,
+        opset=opset,
+        atol=atol,
+        device=device,
+        text_encoder=text_encoder,
+        fold_text=fold_text,
+        calibration=calib,
+        force=force,
+        rewrite=rewrite,
     )
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     try:
-        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-            task = progress.add_task(f"loading {model}")
-            subject = load_subject(model)
-
-            def stage(description: str) -> None:
-                progress.reset(task, description=description)
-
-            bundle = export_bundle(subject, classes, output, options, overwrite=overwrite, stage=stage)
-    except (TclEdgeError, ParityError, SubjectError) as error:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            display = Display(progress)
+            warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
+            display.tell(f"loading {model}", "begins")
+            subject = load_subject(choice)
+            stages = Stages(None if no_cache else cache_dir or default_folder(), display.tell)
+            bundle = export_bundle(subject, classes, output, options, overwrite=overwrite, stages=stages)
+            display.finish()
+    except (TclEdgeError, ExportError) as error:
         _fail(str(error))
-    _report(bundle)
-    try:
-        if tensorrt:
-            open_tensorrt(bundle, bundle.manifest.input, words=MOST_WORDS, console=console).close()
-        if triton is not None:
-            models = write_model_repository(bundle, triton, overwrite=overwrite)
-            console.print(f"wrote {', '.join(map(str, models))}", soft_wrap=True)
-    except TclEdgeError as error:
-        _fail(f"{output} is complete, but {error}")
+    except OSError as error:
+        _fail(f"{output} could not be written ({error.strerror}): make room or choose another --output")
+    except KeyboardInterrupt:
+        console.print("interrupted: nothing was written; finished stages are kept for the next time", markup=False)
+        raise typer.Exit(130) from None
+    _report(bundle, words_fixed=not options.keeps_text_encoder)
 
 
-def _require_tensorrt() -> None:
-    """Find out before the export what its last step needs."""
-    try:
-        load_tensorrt()
-        find_gpu(load_cuda())
-    except EngineError as error:
-        raise EngineError(
-            f"{error}. The bundle needs none of that: export it without --tensorrt, copy it to the device, and build "
-            f"the engine there with `python -m runtime engine NAME{SUFFIX}`"
-        ) from None
+def _precision(dtype: str, fp16: bool, int8: bool) -> Literal["fp32", "fp16", "int8"]:
+    chosen = {name for name, wanted in (("fp16", fp16), ("int8", int8)) if wanted}
+    if dtype != "fp32":
+        chosen.add(dtype)
+    if len(chosen) > 1:
+        raise ValueError(f"{' and '.join(sorted(chosen))} given: choose one precision")
+    return "fp16" if "fp16" in chosen else "int8" if "int8" in chosen else "fp32"
+
+
+def _size(imgsz: str | None) -> tuple[int, int] | None:
+    if imgsz is None:
+        return None
+    sides = imgsz.replace("x", ",").split(",")
+    if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
+        raise ValueError(f"--imgsz {imgsz} given, expected a side like 448, or height and width like 288,512")
+    return int(sides[0]), int(sides[-1])
 
 
 def _fail(message: str) -> NoReturn:
@@ -108,20 +207,30 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _report(bundle: Bundle) -> None:
-    table = Table(title="PyTorch and ONNX on sizes and words that were not traced", title_justify="left")
-    for column in ("input", "batch", "words", "max error", "mean error", "same labels"):
+def _report(bundle: Bundle, *, words_fixed: bool) -> None:
+    table = Table(title="PyTorch and ONNX on pictures, sizes and words that were not traced", title_justify="left")
+    for column in ("input", "batch", "words", "max error", "mean error", "cosine", "same labels"):
         table.add_column(column, justify="right")
     for r in bundle.manifest.parity:
-        errors = f"{r.max_error:.1e}", f"{r.mean_error:.1e}", f"{r.label_agreement:.2%}"
+        errors = f"{r.max_error:.1e}", f"{r.mean_error:.1e}", f"{r.cosine:.7f}", f"{r.label_agreement:.2%}"
         table.add_row(f"{r.size[0]} x {r.size[1]}", str(r.batch), str(r.words), *errors)
-    out = Console()
+    out = Console(highlight=False)
     out.print(table)
+    if operations := bundle.manifest.operations:
+        height, width = operations.size
+        saved = 1 - operations.exported / operations.plain
+        out.print(
+            f"multiply-adds at {height} x {width}: {operations.plain:.3g} GMAC in PyTorch, "
+            f"{operations.exported:.3g} GMAC in the graph ({saved:.0%} fewer)"
+        )
+    if kept := bundle.manifest.segmenter.kept_fp32:
+        out.print(f"computed in float32: {', '.join(kept)}")
     size = sum(record.bytes for record in bundle.manifest.files.values()) / 1e6
-    out.print(f"wrote {bundle.path} ({size:.1f} MB)", soft_wrap=True, highlight=False)
-    out.print("next:", highlight=False)
+    words = "; its words are fixed" if words_fixed else "; words can change while it runs"
+    out.print(f"wrote {bundle.path} ({size:.1f} MB){words}", soft_wrap=True)
+    out.print("next:")
     path = shlex.quote(str(bundle.path))
-    out.print(f"  python -m runtime test://cars out.mp4 --bundle {path}", soft_wrap=True, highlight=False)
+    out.print(f"  python -m runtime test://cars out.mp4 --bundle {path}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,18 @@
-"""The comparison that vouches for a bundle: PyTorch against ONNX, on sizes and word counts that were not traced."""
+"""The comparison that vouches for a bundle: PyTorch against ONNX, on real pictures, on shapes that were not traced."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from export.errors import ParityError
+from export.graph import SegmenterGraph
 from runtime.bundle import ParityRecord
 from runtime.engine import Engine
-from tcl_core import TCL
 
 FloatArray = npt.NDArray[np.float32]
-
-
-class ParityError(Exception):
-    """The exported graph does not do what PyTorch does."""
 
 
 @dataclass(frozen=True)
@@ -28,59 +25,93 @@ class Tolerance:
 
 TOLERANCES = {
     "fp32": Tolerance(max_error=1e-4, label_agreement=0.999),
+    "fp16 weights": Tolerance(max_error=2e-2, label_agreement=0.995),
     "fp16": Tolerance(max_error=2e-2, label_agreement=0.995),
+    "int8": Tolerance(max_error=1.0, label_agreement=0.95),
 }
 
 
-def smooth_noise(size: tuple[int, int], batch: int, seed: int) -> FloatArray:
-    """Make normalised pictures (batch,3,H,W) with structure at every scale, unlike white noise, which is all edges."""
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.zeros(batch, 3, *size)
-    for side in (3, 8, 24, 64):
-        grid = torch.randn(batch, 3, side, side, generator=generator)
-        image += torch.nn.functional.interpolate(grid, size, mode="bicubic", align_corners=False)
-    array: FloatArray = (image / 2).numpy()
-    return array
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One comparison: image (B,3,H,W) normalised, text (N,C) unit rows, and PyTorch's masks (B,N,h,w)."""
+
+    image: FloatArray
+    text: FloatArray
+    expected: FloatArray
 
 
-def compare(model: TCL, engine: Engine, image: FloatArray, text: FloatArray) -> ParityRecord:
-    """Run both on the same input and describe the difference of their soft masks."""
-    with torch.inference_mode():
-        expected = model.masks(torch.from_numpy(image), torch.from_numpy(text)).numpy()
-    given = engine.infer({"image": image, "text": text})["masks"]
-    if given.shape != expected.shape or not np.isfinite(given).all():
-        raise ParityError(f"PyTorch gives masks of shape {expected.shape}, ONNX {given.shape} or numbers not finite")
-    error = np.abs(given - expected)
+def cases(
+    reference: SegmenterGraph, images: Sequence[tuple[FloatArray, Sequence[int]]], text: FloatArray
+) -> tuple[Case, ...]:
+    """Run PyTorch once for each image array with all words; a word's mask does not depend on the others.
+
+    Args:
+        reference: what was trained, before any rewriting.
+        images: arrays (B,3,H,W), each with the numbers of words it is compared on.
+        text: unit rows, as many as the largest of these numbers at least.
+    """
+    device = next(reference.parameters()).device
+    made = []
+    for image, counts in images:
+        rows = torch.from_numpy(text[: max(counts)]).to(device)
+        with torch.inference_mode():
+            masks = reference(torch.from_numpy(image).to(device), rows).cpu().numpy()
+        made += [Case(image, np.ascontiguousarray(text[:count]), masks[:, :count]) for count in counts]
+    return tuple(made)
+
+
+def compare(case: Case, engine: Engine) -> ParityRecord:
+    """Run the engine on a case and describe the difference of the soft masks; NaN where they are not finite.
+
+    Raises:
+        ParityError: the masks have another shape.
+    """
+    given = engine.infer({"image": case.image, "text": case.text})["masks"]
+    if given.shape != case.expected.shape:
+        raise ParityError(f"PyTorch gives masks of shape {case.expected.shape} and ONNX {given.shape}")
+    error = np.abs(given - case.expected)
     return ParityRecord(
-        size=(image.shape[2], image.shape[3]),
-        batch=image.shape[0],
-        words=text.shape[0],
+        size=(case.image.shape[2], case.image.shape[3]),
+        batch=case.image.shape[0],
+        words=case.text.shape[0],
         max_error=float(error.max()),
         mean_error=float(error.mean()),
-        label_agreement=float((given.argmax(1) == expected.argmax(1)).mean()),
+        label_agreement=float((given.argmax(1) == case.expected.argmax(1)).mean()),
+        cosine=_cosine(given, case.expected),
     )
 
 
-def require(records: Iterable[ParityRecord], tolerance: Tolerance) -> None:
-    """Check every record against a tolerance.
+def _cosine(a: FloatArray, b: FloatArray) -> float:
+    flat_a, flat_b = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    return float(flat_a @ flat_b / max(np.linalg.norm(flat_a) * np.linalg.norm(flat_b), 1e-30))
 
-    Raises:
-        ParityError: naming each comparison that is outside.
+
+def failures(records: Sequence[ParityRecord], tolerance: Tolerance) -> str:
+    """Describe what is outside a tolerance; empty if nothing is. NaN always is.
+
+    Labels are judged over all comparisons together: a small map has too few cells for a share of 99.5 %.
     """
-    outside = [
+    problems = [
         f"{r.size[0]}x{r.size[1]}, batch {r.batch}, {r.words} words: max error {r.max_error:.2g} "
-        f"(allowed {tolerance.max_error:g}), label agreement {r.label_agreement:.2%} "
-        f"(at least {tolerance.label_agreement:.1%})"
+        f"(allowed {tolerance.max_error:g})"
         for r in records
-        if r.max_error > tolerance.max_error or r.label_agreement < tolerance.label_agreement
+        if not r.max_error <= tolerance.max_error
     ]
-    if outside:
-        raise ParityError("the exported graph differs from PyTorch: " + "; ".join(outside))
+    agreement = label_agreement(records)
+    if agreement < tolerance.label_agreement:
+        problems.append(f"label agreement {agreement:.2%} (at least {tolerance.label_agreement:.1%})")
+    return "; ".join(problems)
 
 
-def compare_text(model: TCL, engine: Engine, tokens: npt.NDArray[np.int64]) -> float:
-    """Return the largest difference between PyTorch and ONNX, relative to the length of an embedding."""
-    with torch.inference_mode():
-        expected = model.encode_text(torch.from_numpy(tokens)).numpy()
-    given = engine.infer({"tokens": tokens})["text"]
-    return float((np.abs(given - expected) / np.linalg.norm(expected, axis=1, keepdims=True)).max())
+def label_agreement(records: Sequence[ParityRecord]) -> float:
+    """Share of cells with the same best word, over all comparisons of several words; 1 if there is none."""
+    weights = [r.batch * r.size[0] * r.size[1] for r in records if r.words > 1]
+    shares = [r.label_agreement for r in records if r.words > 1]
+    return float(np.average(shares, weights=weights)) if shares else 1.0
+
+
+def rare_words(count: int, channels: int) -> FloatArray:
+    """Draw unit rows (count, channels), equally likely in every direction: words unlike any that a tower knows."""
+    rows = np.random.default_rng(0).standard_normal((count, channels), np.float32)
+    unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

@@ -4,24 +4,126 @@ TensorRT 11 has no precision switches any more, so the graph itself must say wha
 """
 
 import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxconverter_common.float16 import convert_float_to_float16
+from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+from export.errors import PrecisionError
+from export.intermediates import run_with_outputs
 
 SMALL = 1024
 """Elements. Smaller tensors are not worth a cast: biases and scales, under one per cent of the file."""
 
+LARGEST_HALF = 65504.0
+RISK = LARGEST_HALF / 2
+"""A number this large in the pictures at hand may be beyond float16 in others."""
 
-def half_arithmetic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute in float16; inputs and outputs stay float32."""
+ISLANDS = (
+    (),
+    ("ReduceL2",),
+    ("ReduceL2", "LayerNormalization"),
+    ("ReduceL2", "LayerNormalization", "Softmax"),
+    ("ReduceL2", "LayerNormalization", "Softmax", "Einsum", "Sigmoid", "Div", "Gelu"),
+)
+"""Operators that are kept in float32, tried in this order until the graph does what PyTorch does."""
+
+SQUARING = ("ReduceL2", "LayerNormalization")
+"""Operators whose inside is the square of their input."""
+
+
+def half_arithmetic(
+    model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]], accept: Callable[[onnx.ModelProto], str]
+) -> tuple[onnx.ModelProto, tuple[str, ...]]:
+    """Compute in float16, and in float32 where float16 would overflow or parity needs it.
+
+    Args:
+        model: float32; is left as it is.
+        inputs: real ones, in which the size of numbers is measured.
+        accept: says what is wrong with a converted graph; empty if nothing.
+
+    Returns:
+        The graph, whose inputs and outputs stay float32, and what is kept in float32, as "Softmax x 12".
+
+    Raises:
+        PrecisionError: no choice is accepted.
+    """
+    overflowing = overflowing_nodes(model, inputs)
+    problem = ""
+    for types in ISLANDS:
+        kept = {node.name for node in model.graph.node if node.op_type in types} | set(overflowing)
+        converted = _converted(model, kept)
+        if not (problem := accept(converted)):
+            counts = Counter(node.op_type for node in model.graph.node if node.name in kept)
+            return converted, tuple(f"{kind} x {count}" for kind, count in sorted(counts.items()))
+    beyond = "; ".join(f"{name} reaches {value:.2g}" for name, value in list(overflowing.items())[:5])
+    raise PrecisionError(
+        f"in float16 the graph differs too much, also with {', '.join(ISLANDS[-1])} in float32: {problem}. "
+        + (f"Beyond float16 in the pictures at hand, and kept in float32: {beyond}. " if beyond else "")
+        + "Export in fp32, or with --fp16-weights"
+    )
+
+
+def _converted(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one line for every weight below float16's smallest number
-        converted: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+        converted: onnx.ModelProto = convert_float_to_float16(
+            copy,
+            keep_io_types=True,
+            max_finite_val=LARGEST_HALF,
+            op_block_list=DEFAULT_OP_BLOCK_LIST,
+            node_block_list=sorted(kept),
+        )
     return converted
+
+
+def overflowing_nodes(model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:
+    """Find nodes that read or write numbers near or beyond the largest of float16, or square them inside.
+
+    Returns:
+        For each node's name the largest number met there.
+    """
+    largest = largest_numbers(model, inputs)
+    found: dict[str, float] = {}
+    for node in model.graph.node:
+        values = [largest[name] for name in (*node.input, *node.output) if name in largest]
+        if node.op_type in SQUARING:
+            values.append(largest.get(node.input[0], 0.0) ** 2)
+            if node.op_type == "ReduceL2":  # a sum of squares
+                values.append(largest.get(node.output[0], 0.0) ** 2)
+        worst = max(values, default=0.0)
+        if worst > RISK or not np.isfinite(worst):
+            found[node.name] = worst
+    return found
+
+
+def largest_numbers(model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:
+    """Measure the largest absolute number of every float32 tensor of a graph, weights included."""
+    typed = onnx.shape_inference.infer_shapes(model).graph
+    floats = {v.name for v in (*typed.value_info, *typed.output) if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+    names = [name for node in model.graph.node for name in node.output if name in floats]
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    for name in names:
+        probed.graph.node.append(helper.make_node("Abs", [name], [f"{name}/abs"]))
+        probed.graph.node.append(helper.make_node("ReduceMax", [f"{name}/abs"], [f"{name}/max"], keepdims=0))
+    largest = {
+        weight.name: float(np.abs(numpy_helper.to_array(weight)).max(initial=0))
+        for weight in model.graph.initializer
+        if weight.data_type == TensorProto.FLOAT
+    }
+    for arrays in inputs:
+        found = run_with_outputs(probed, arrays, [f"{name}/max" for name in names], TensorProto.FLOAT)
+        for name in names:
+            largest[name] = max(largest.get(name, 0.0), float(found[f"{name}/max"]))
+    return largest
 
 
 def half_storage(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -29,6 +131,9 @@ def half_storage(model: onnx.ModelProto) -> onnx.ModelProto:
 
     ONNX Runtime folds the casts into constants once, so the arithmetic is that of the float32 graph with rounded
     weights.
+
+    Raises:
+        PrecisionError: a weight is beyond the largest number of float16.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -36,9 +141,13 @@ def half_storage(model: onnx.ModelProto) -> onnx.ModelProto:
     for weight in copy.graph.initializer:
         if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < SMALL:
             continue
-        name = weight.name
-        half = numpy_helper.to_array(weight).astype(np.float16)
-        weight.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))
+        name, values = weight.name, numpy_helper.to_array(weight)
+        if np.abs(values).max() > LARGEST_HALF:
+            raise PrecisionError(
+                f"the weight {name} has numbers up to {np.abs(values).max():.2g}, float16 ends at {LARGEST_HALF:g}: "
+                "export without --fp16-weights"
+            )
+        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.fp16"))
         casts.append(helper.make_node("Cast", [weight.name], [name], to=TensorProto.FLOAT, name=f"{name}.cast"))
     nodes = [*casts, *copy.graph.node]
     del copy.graph.node[:]

@@ -2,16 +2,52 @@
 
 import difflib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from export.errors import SubjectError
 from runtime.bundle import BackgroundSpec, TextSpec
 from tcl_core import TCL
+from tcl_core.encoder import TextEncoder
 from tcl_core.tiny import DEFAULT_PATH, PAD_ID, UNKNOWN_ID, load_tiny, read_tiny_config
 
+if TYPE_CHECKING:
+    from tcl_core.open_clip_models import ClipModel
 
-class SubjectError(Exception):
-    """There is no such model to export."""
+RANDOM = "random"
+"""In place of weights: drawn at random, to measure speed and memory of a model whose weights are elsewhere."""
+
+CLASSES = ("person", "dog", "cat", "car", "bicycle", "chair", "table", "book", "bottle", "cup", "flower")
+THRESHOLD = 0.5
+"""Soft mask below which a pixel is background, in the paper."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model to export.
+
+    Attributes:
+        model: `tiny`, a file of CLIP weights, an open_clip name, `hf-hub:OWNER/NAME` or `local-dir:PATH`.
+        pretrained: weights of an open_clip name: a tag, a file, or `random`.
+        checkpoint: official TCL checkpoint.
+        head: `tcl`, or a training-free one; None for `tcl` with a checkpoint and `maskclip` without.
+        tokenizer: directory with `tokenizer.json` and `tokenizer_config.json`, for models whose tokenizer is not part
+            of open_clip (SigLIP); None to let open_clip find it.
+        templates: prompts that words are put into, see `tcl_core.prompts.templates`.
+        licence: SPDX expression of the weights; None if the user did not say.
+    """
+
+    model: str = "tiny"
+    pretrained: str | None = None
+    checkpoint: Path | None = None
+    head: str | None = None
+    tokenizer: Path | None = None
+    templates: str = "custom"
+    licence: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +64,7 @@ class Subject:
         text: how words become tokens.
         background: default background.
         classes: default words.
+        token_length: length that every token row must have; None if shorter rows give the same embedding.
     """
 
     name: str
@@ -39,9 +76,26 @@ class Subject:
     text: TextSpec
     background: BackgroundSpec
     classes: tuple[str, ...]
+    token_length: int | None = None
 
 
-def _tiny() -> Subject:
+def load_subject(choice: Choice) -> Subject:
+    """Load a model.
+
+    Raises:
+        SubjectError: there is no such model or head, or its weights or tokenizer cannot be had or do not fit.
+    """
+    try:
+        if choice.model == "tiny":
+            return _tiny(choice)
+        return _clip(choice)
+    except (ValueError, FileNotFoundError) as error:  # of tcl_core, which say what to do
+        raise SubjectError(str(error)) from error
+
+
+def _tiny(choice: Choice) -> Subject:
+    if choice.pretrained or choice.checkpoint or choice.tokenizer or choice.head not in (None, "tcl"):
+        raise SubjectError("tiny brings its own weights, head and tokenizer: leave the options for them out")
     config = read_tiny_config()
     return Subject(
         name="tiny",
@@ -57,21 +111,132 @@ def _tiny() -> Subject:
             context_length=config.context_length,
         ),
         background=BackgroundSpec(words=config.background_words, threshold=config.background_threshold),
-        classes=("person", "dog", "cat", "car", "bicycle", "chair", "table", "book", "bottle", "cup", "flower"),
+        classes=CLASSES,
     )
 
 
-SUBJECTS: dict[str, Callable[[], Subject]] = {"tiny": _tiny}
+def _clip(choice: Choice) -> Subject:
+    from export.tokenizer import tokenizer_file
+    from tcl_core.checkpoint import fingerprint
+    from tcl_core.importers import HEADS, tcl_from_clip
+    from tcl_core.prompts import TEMPLATE_NAMES, templates
+
+    head = choice.head or ("tcl" if choice.checkpoint else "maskclip")
+    _check_name("head", head, HEADS)
+    _check_name("templates", choice.templates, TEMPLATE_NAMES)
+    if choice.checkpoint and head != "tcl":
+        raise SubjectError(f"head {head} is training-free and takes no checkpoint: leave out one of them")
+    clip = _load_clip(choice)
+    model = tcl_from_clip(clip, choice.checkpoint, head)
+    if choice.pretrained == RANDOM:
+        _open_gates(model)
+    file, prompts = tokenizer_file(clip.tokenizer), templates(choice.templates)
+    checkpoint_sha256 = fingerprint([model])
+    licence = choice.licence or "NOASSERTION"
+    text_encoder = model.text_encoder
+    return Subject(
+        name=Path(choice.model).name if Path(choice.model).is_file() else choice.model,
+        model=model,
+        checkpoint_sha256=checkpoint_sha256,
+        licence=licence,
+        model_card=_model_card(choice, head, checkpoint_sha256, licence).encode(),
+        tokenizer=file.json,
+        text=TextSpec(
+            tokenizer="tokenizer.json",
+            pad_id=file.pad_id,
+            unknown_id=file.unknown_id,
+            context_length=text_encoder.context_length,
+            templates=prompts.prompts,
+            averaging=prompts.averaging,
+        ),
+        background=BackgroundSpec(threshold=THRESHOLD),
+        classes=CLASSES,
+        token_length=_token_length(text_encoder),
+    )
 
 
-def load_subject(name: str) -> Subject:
-    """Load a model by name.
+def _load_clip(choice: Choice) -> "ClipModel":
+    import open_clip
 
-    Raises:
-        SubjectError: there is none of that name.
-    """
-    if name not in SUBJECTS:
-        near = difflib.get_close_matches(name, SUBJECTS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(SUBJECTS)}"
-        raise SubjectError(f"no model {name!r}: {hint}")
-    return SUBJECTS[name]()
+    from tcl_core.importers import load_clip
+    from tcl_core.open_clip_models import HUB_SCHEMES, named_clip, random_clip
+
+    name = choice.model
+    tokenizer = None if choice.tokenizer is None else _named_tokenizer(choice.tokenizer, name)
+    if Path(name).is_file() and choice.tokenizer is None:
+        return load_clip(name, choice.pretrained)
+    if not name.startswith(HUB_SCHEMES) and "/" not in name and not name.endswith((".pt", ".pth", ".safetensors")):
+        _check_name("model", name, ["tiny", *open_clip.list_models()])
+    if choice.pretrained == RANDOM:
+        torch.manual_seed(0)
+        return random_clip(name, tokenizer)
+    if tokenizer is None:
+        return load_clip(name, choice.pretrained)
+    return named_clip(name, choice.pretrained, tokenizer)
+
+
+def _named_tokenizer(path: Path, name: str) -> Any:
+    """Open a Hugging Face tokenizer from a directory, with the cleaning that open_clip's model asks for."""
+    import open_clip
+
+    directory = path.parent if path.name == "tokenizer.json" else path
+    missing = [file for file in ("tokenizer.json", "tokenizer_config.json") if not (directory / file).is_file()]
+    if missing:
+        raise SubjectError(
+            f"no {' and no '.join(missing)} in {directory}: expected a directory with both, as the model's page on the "
+            "Hugging Face hub has them (a sentencepiece .model alone does not say which token pads)"
+        )
+    text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
+    if not text.get("hf_tokenizer_name"):
+        raise SubjectError(f"{name} has CLIP's own tokenizer: leave --tokenizer out")
+    return open_clip.tokenizer.HFTokenizer(
+        str(directory), context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
+    )
+
+
+def _check_name(what: str, name: str, known: Iterable[str]) -> None:
+    names = list(known)
+    if name in names:
+        return
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    few = len(names) <= 10
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    expected = "expected " + (f"one of {', '.join(names)}" if few else "tiny, an open_clip name, a file or hf-hub:NAME")
+    raise SubjectError(f"no {what} {name!r}: {hint or expected}")
+
+
+def _open_gates(model: TCL) -> None:
+    """Let an untrained decoder take part, with random weights: closed gates would hide what it computes."""
+    from tcl_core.grounder import GatedConvolution
+
+    for module in model.modules():
+        if isinstance(module, GatedConvolution):
+            torch.nn.init.constant_(module.gate, 0.5)
+
+
+def _token_length(encoder: TextEncoder) -> int | None:
+    """Tell whether padding is seen: by attention in both directions, or by a readout at the last place."""
+    from tcl_core.clip_text import ClipTextEncoder
+
+    if isinstance(encoder, ClipTextEncoder) and encoder.is_causal and encoder.pool != "last":
+        return None
+    return encoder.context_length
+
+
+def _model_card(choice: Choice, head: str, sha256: str, licence: str) -> str:
+    weights = choice.pretrained or "in the file"
+    warning = "\n**The weights are random: the masks mean nothing.**\n" if choice.pretrained == RANDOM else ""
+    return f"""# {choice.model}
+{warning}
+- image and text encoder: {choice.model}, weights: {weights}
+- head: {head}{f", checkpoint {choice.checkpoint.name}" if choice.checkpoint else ""}
+- prompts: {choice.templates}
+- sha256 of all tensors: {sha256}
+- licence of the weights: {licence}{" (not stated at export)" if choice.licence is None else ""}
+
+Exported by `python -m export`; `manifest.json` holds the comparison with PyTorch. Nothing is said here about how well
+the model segments.
+"""
+
+
+__all__ = ["RANDOM", "Choice", "Subject", "load_subject"]

@@ -116,7 +116,7 @@ def cleaning(rule: str) -> list[Any]:
 
 
 def _basic_cleaning() -> list[Any]:
-    """ftfy's cleaning of well-decoded text, then HTML entities."""
+    """List the cleaning by ftfy of well-decoded text, then HTML entities."""
     windows = {code: bytes([code]).decode("sloppy-windows-1252") for code in range(0x80, 0xA0)}
     characters: dict[int, str] = {**windows, **ftfy.chardata.LIGATURES, **ftfy.chardata.WIDTH_MAP}
     control = "".join(f"\\x{{{code:x}}}" for code in sorted(ftfy.chardata.CONTROL_CHARS))

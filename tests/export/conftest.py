@@ -7,6 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
+from export.stages import Stages
 from export.subject import Subject
 from runtime.bundle import BackgroundSpec, TextSpec
 from tcl_core import TCL, DenseEncoder, Grounder, Preprocess, TextEncoder
@@ -43,11 +44,18 @@ class ToyTextEncoder(TextEncoder):
         self.table = nn.Embedding(tokenizer.get_vocab_size(), self.embed_dim)
 
     def tokenize(self, texts: list[str]) -> Tensor:
+        self.tokenizer.enable_padding(pad_id=0)
         return torch.tensor([encoding.ids for encoding in self.tokenizer.encode_batch(texts)])
 
     def forward(self, tokens: Tensor) -> Tensor:
         present = (tokens != 0)[..., None]
         return (self.table(tokens) * present).sum(1) / present.sum(1)
+
+
+@pytest.fixture(scope="session")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    """Traces are kept from test to test: tracing is most of the time."""
+    return Stages(tmp_path_factory.mktemp("stages"))
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""Real pictures: what the exported graph is compared and calibrated on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from export.errors import OptionError
+from runtime.bundle import InputSpec
+from runtime.errors import SourceError
+from runtime.frame import BGR, Preprocessor
+from runtime.sources import PICTURES, SHIPPED_CLIP
+
+MOST = 128
+"""Pictures of a calibration folder that are used; more change nothing and take time."""
+
+
+def shipped_pictures() -> list[BGR]:
+    """Take six pictures from the shipped clip: three moments, each whole and its middle enlarged."""
+    capture = cv2.VideoCapture(str(SHIPPED_CLIP))
+    frames: list[BGR] = []
+    while (read := capture.read())[0]:
+        frames.append(np.asarray(read[1], np.uint8))
+    capture.release()
+    if not frames:
+        raise SourceError(f"{SHIPPED_CLIP} has no frames: install the package again")
+    chosen = [frames[(2 * third + 1) * len(frames) // 6] for third in range(3)]
+    height, width = frames[0].shape[:2]
+    middle = slice(height // 4, 3 * height // 4), slice(width // 4, 3 * width // 4)
+    return [picture for frame in chosen for picture in (frame, np.ascontiguousarray(frame[middle]))]
+
+
+def folder_pictures(folder: Path) -> list[BGR]:
+    """Read the pictures of a folder, at most 128, evenly spaced in the order of their names.
+
+    Raises:
+        OptionError: there is no such folder, no picture in it, or one that cannot be read.
+    """
+    if not folder.is_dir():
+        raise OptionError(f"--calib {folder} is no folder: expected one with pictures like those the camera will see")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    if not paths:
+        raise OptionError(f"no picture in {folder}: expected {', '.join(sorted(PICTURES))}")
+    step = max(len(paths) / MOST, 1)
+    return [_read(paths[int(index * step)]) for index in range(min(len(paths), MOST))]
+
+
+def _read(path: Path) -> BGR:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise OptionError(f"{path} is no picture that can be read, or is damaged: take it out of the folder")
+    return np.asarray(picture, np.uint8)
+
+
+def as_input(pictures: Sequence[BGR], spec: InputSpec, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Make pictures a graph's input (B,3,h,w) of a size, as the runtime does."""
+    prepare = Preprocessor(spec.model_copy(update={"size": size}))
+    return np.concatenate([prepare(picture) for picture in pictures])

@@ -1,0 +1,118 @@
+"""Results of an export's stages, kept so that a later or repeated export need not do them again."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+LARGEST = 8_000_000_000
+"""Bytes kept; what was used longest ago goes first."""
+
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxslim", "onnxconverter-common", "onnxruntime")
+
+
+class Stages:
+    """A folder of results, each under the hash of everything it depends on, and checked before it is used.
+
+    Args:
+        folder: where; None keeps nothing.
+        tell: called with (stage, what became of it) for each.
+    """
+
+    def __init__(self, folder: Path | None = None, tell: Callable[[str, str], None] = lambda stage, fate: None) -> None:
+        self._folder = folder
+        self.tell = tell
+
+    def result(self, stage: str, depends_on: Any, make: Callable[[], bytes]) -> bytes:
+        """Return what `make` gives, or gave when it was run with the same dependencies.
+
+        Args:
+            stage: for people, such as "tracing the segmenter".
+            depends_on: plain values; the code of this package and the versions of what it uses are added.
+            make: the work.
+        """
+        self.tell(stage, "begins")
+        if self._folder is None:
+            return make()
+        key = hashlib.sha256(json.dumps([stage, depends_on, _surroundings()], default=str).encode()).hexdigest()
+        path = self._folder / f"{key}.stage"
+        kept, fate = _read(path)
+        if kept is not None:
+            self.tell(stage, "reused: nothing it depends on has changed")
+            return kept
+        if fate:
+            self.tell(stage, fate)
+        data = make()
+        with suppress(OSError):  # no room or no permission: the next export does it again
+            _write(path, data)
+            _prune(self._folder)
+        return data
+
+
+def weights_key(module: nn.Module) -> str:
+    """Hash the weights of a module and how it is built."""
+    from tcl_core.checkpoint import fingerprint
+
+    return hashlib.sha256((fingerprint([module]) + repr(module)).encode()).hexdigest()
+
+
+def default_folder() -> Path:
+    """Where results are kept if the user does not say: the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tcl-edge" / "export"
+
+
+@cache
+def _surroundings() -> list[str]:
+    import export
+    import tcl_core
+
+    digest = hashlib.sha256()
+    for package in (export, tcl_core):
+        for file in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(file.read_bytes())
+    return [digest.hexdigest(), *(f"{package} {version(package)}" for package in PACKAGES)]
+
+
+def _read(path: Path) -> tuple[bytes | None, str]:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None, ""
+    recorded, data = content[:32], content[32:]
+    if hashlib.sha256(data).digest() != recorded:
+        return None, "done again: what was kept of it is damaged"
+    path.touch()
+    return data, ""
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        part = Path(file.name)
+        try:
+            file.write(hashlib.sha256(data).digest())
+            file.write(data)
+            file.close()
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _prune(folder: Path) -> None:
+    files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.stage"))
+    excess = sum(size for _, size, _ in files) - LARGEST
+    for _, size, path in files[:-1]:
+        if excess <= 0:
+            return
+        path.unlink(missing_ok=True)
+        excess -= size
