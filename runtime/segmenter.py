@@ -15,6 +15,7 @@ import numpy.typing as npt
 from runtime.bundle import Bundle, InputSpec
 from runtime.engine import Engine, OnnxRuntimeEngine
 from runtime.errors import EngineError, VocabularyError
+from runtime.folded import FoldedWords
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size
 from runtime.overlay import palette
 from runtime.pamr import contenders, pamr
@@ -69,8 +70,12 @@ def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | No
         from runtime.tensorrt_engine import open_tensorrt  # with TensorRT and CUDA, which few machines have
 
         return open_tensorrt(bundle, spec, words=phrases)
-    graph = bundle.manifest.segmenter
-    return OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
+    manifest, graph = bundle.manifest, bundle.manifest.segmenter
+    engine = OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
+    if "text" in graph.inputs:
+        return engine
+    inside = Vocabulary.from_bytes(bundle.read(manifest.vocabulary), channels=manifest.output.channels)
+    return FoldedWords(engine, inside.embeddings)
 
 
 def _cores() -> int:
