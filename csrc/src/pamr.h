@@ -2,31 +2,57 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "lanes.h"
 
 namespace tcl {
 
-// Planes with their border repeated `reach` pixels outwards, and room to read and write whole vectors at row
+// Loads that cross cache lines take twice as long, and here nearly all time goes into loads.
+template <typename T>
+struct CacheLineAllocator {
+  using value_type = T;
+  CacheLineAllocator() = default;
+  template <typename Other>
+  explicit CacheLineAllocator(const CacheLineAllocator<Other>&) {}
+  T* allocate(std::size_t count) {
+    return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{64}));
+  }
+  void deallocate(T* values, std::size_t) { ::operator delete(values, std::align_val_t{64}); }
+  friend bool operator==(const CacheLineAllocator&, const CacheLineAllocator&) { return true; }
+  friend bool operator!=(const CacheLineAllocator&, const CacheLineAllocator&) { return false; }
+};
+using AlignedFloats = std::vector<float, CacheLineAllocator<float>>;
+
+// Pixels of a row that are averaged at a time, two vectors.
+constexpr std::int64_t kTile = 2 * kLanes;
+
+inline std::int64_t whole_tiles(std::int64_t pixels) { return (pixels + kTile - 1) / kTile * kTile; }
+
+// Planes with their border repeated `reach` pixels outwards, and room to read and write whole tiles at row
 // ends.
 struct PaddedPlanes {
-  std::int64_t height, width, reach, stride;
-  std::int64_t plane;
-  std::vector<float> values;
+  std::int64_t height, width, reach;
+  std::int64_t lead;    // pixels before the first of a row
+  std::int64_t stride;  // from one row to the next
+  std::int64_t plane;   // from one plane to the next: not 4 KB, whose multiples share a place in the cache
+  AlignedFloats values;
 
   PaddedPlanes(std::int64_t count, std::int64_t h, std::int64_t w, std::int64_t r)
       : height(h),
         width(w),
         reach(r),
-        stride(w + 2 * r + 4 * kLanes),
-        plane((h + 2 * r) * stride),
-        values(static_cast<std::size_t>(count * plane + 4 * kLanes)) {}
+        lead(whole_tiles(r)),
+        stride(whole_tiles(w) + 2 * lead),
+        plane((h + 2 * r) * stride + 4 * kTile),
+        values(static_cast<std::size_t>(count * plane)) {}
 
   // Row y, from -reach to height + reach; column 0 is the first within.
   float* row(std::int64_t n, std::int64_t y) {
-    return values.data() + n * plane + (y + reach) * stride + reach;
+    return values.data() + n * plane + (y + reach) * stride + lead;
   }
 
   void repeat_border(std::int64_t n) {
@@ -62,15 +88,16 @@ struct Offset {
   return p * load_as<Floats>((n + 127) << 23);
 }
 
-// Weights of the neighbours of row y: (neighbours, stride), each pixel's add up to 1.
+// Weights of the neighbours of row y: (tiles, neighbours, kTile), each pixel's add up to 1.
 [[gnu::always_inline]] inline void weigh_row(PaddedPlanes& image, const std::vector<Offset>& offsets,
-                                             std::int64_t y, float* weights, std::int64_t stride) {
+                                             std::int64_t y, float* row_weights) {
   const auto count = static_cast<std::int64_t>(offsets.size());
   // The reference counts the centre pixel once for every dilation, that is for every eight neighbours.
   const auto centres = static_cast<float>(count / 8);
   const float samples = static_cast<float>(count) + centres;
   for (std::int64_t x = 0; x < image.width; x += kLanes) {
-    for (std::int64_t k = 0; k < count; ++k) store(weights + k * stride + x, all(0.0f));
+    float* weights = row_weights + x / kTile * count * kTile + x % kTile;
+    for (std::int64_t k = 0; k < count; ++k) store(weights + k * kTile, all(0.0f));
     for (std::int64_t c = 0; c < 3; ++c) {
       const Floats centre = load<Floats>(image.row(c, y) + x);
       Floats sum = all(0.0f);  // of differences from the centre, which is more exact than of values
@@ -83,27 +110,28 @@ struct Offset {
       }
       Floats deviation = squares / (samples - 1.0f);
       for (int i = 0; i < kLanes; ++i) deviation[i] = __builtin_sqrtf(deviation[i]);
-      const Floats unit = 1e-8f + 0.1f * deviation;
+      const Floats per_unit = 1.0f / (1e-8f + 0.1f * deviation);
       for (std::int64_t k = 0; k < count; ++k) {
         const Offset& o = offsets[static_cast<std::size_t>(k)];
         const Floats d = load<Floats>(image.row(c, y + o.down) + x + o.right) - centre;
-        float* weight = weights + k * stride + x;
-        store(weight, load<Floats>(weight) - max(d, -d) / unit);
+        float* weight = weights + k * kTile;
+        store(weight, load<Floats>(weight) - max(d, -d) * per_unit);
       }
     }
-    Floats highest = load<Floats>(weights + x);
-    for (std::int64_t k = 1; k < count; ++k) highest = max(highest, load<Floats>(weights + k * stride + x));
+    Floats highest = load<Floats>(weights);
+    for (std::int64_t k = 1; k < count; ++k) highest = max(highest, load<Floats>(weights + k * kTile));
     Floats total = all(0.0f);
     for (std::int64_t k = 0; k < count; ++k) {
-      float* weight = weights + k * stride + x;
+      float* weight = weights + k * kTile;
       const Floats likeness =
           exp_negative((load<Floats>(weight) - highest) * (1.0f / 3));  // mean of the channels
       store(weight, likeness);
       total += likeness;
     }
+    const Floats share = 1.0f / total;
     for (std::int64_t k = 0; k < count; ++k) {
-      float* weight = weights + k * stride + x;
-      store(weight, load<Floats>(weight) / total);
+      float* weight = weights + k * kTile;
+      store(weight, load<Floats>(weight) * share);
     }
   }
 }
@@ -113,26 +141,28 @@ struct Offset {
 template <int kCount>
 [[gnu::always_inline]] inline void average_row(PaddedPlanes& from, const std::vector<Offset>& offsets,
                                                std::int64_t n, std::int64_t y, const float* weights,
-                                               std::int64_t stride, PaddedPlanes& to) {
-  for (std::int64_t x = 0; x < from.width; x += 2 * kLanes) {
+                                               PaddedPlanes& to) {
+  for (std::int64_t x = 0; x < from.width; x += kTile) {
     Floats sums[kCount][2];
+    const float* sources[kCount];
 #pragma GCC unroll 4
-    for (int i = 0; i < kCount; ++i) sums[i][0] = sums[i][1] = all(0.0f);
-    const float* weight = weights + x;
-    const float* base = from.row(n, y) + x;
+    for (int i = 0; i < kCount; ++i) {
+      sums[i][0] = sums[i][1] = all(0.0f);
+      sources[i] = from.row(n + i, y) + x;
+    }
     for (const Offset& o : offsets) {
-      const Floats first = load<Floats>(weight);
-      const Floats second = load<Floats>(weight + kLanes);
-      const float* source = base + o.down * from.stride + o.right;
+      const Floats first = load<Floats>(weights);
+      const Floats second = load<Floats>(weights + kLanes);
+      const std::int64_t step = o.down * from.stride + o.right;
 #pragma GCC unroll 4
       for (int i = 0; i < kCount; ++i) {
-        sums[i][0] += first * load<Floats>(source + i * from.plane);
-        sums[i][1] += second * load<Floats>(source + i * from.plane + kLanes);
+        sums[i][0] += first * load<Floats>(sources[i] + step);
+        sums[i][1] += second * load<Floats>(sources[i] + step + kLanes);
       }
-      weight += stride;
+      weights += kTile;
     }
-    for (int i = 0; i < kCount;
-         ++i) {  // goes up to 2 kLanes beyond the end, where the border is repeated later
+#pragma GCC unroll 4
+    for (int i = 0; i < kCount; ++i) {  // may go beyond the end, where the border is repeated later
       store(to.row(n + i, y) + x, sums[i][0]);
       store(to.row(n + i, y) + x + kLanes, sums[i][1]);
     }
