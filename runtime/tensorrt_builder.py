@@ -153,14 +153,22 @@ def _build(
     config.add_optimization_profile(_optimization_profile(builder, spec, profile))
     config.progress_monitor = _monitor(trt, progress, stop)
     if timing is not None:
-        config.set_timing_cache(config.create_timing_cache(timing), ignore_mismatch=False)
+        _use_timing(config, timing)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         if stop.is_set():
             raise KeyboardInterrupt
         raise EngineError(f"TensorRT {trt.__version__} cannot build {spec.file}: {logger.said()}")
-    kept = b"" if timing is None else bytes(config.get_timing_cache().serialize())
-    return Built(bytes(plan), kept)
+    cache = None if timing is None else config.get_timing_cache()
+    return Built(bytes(plan), b"" if cache is None else bytes(cache.serialize()))
+
+
+def _use_timing(config: Any, timing: bytes) -> None:
+    """Start from known timings; from none where they are of another version or device, which TensorRT refuses."""
+    for known in (timing, b""):
+        cache = config.create_timing_cache(known)
+        if cache is not None and config.set_timing_cache(cache, False):
+            return
 
 
 def _parse(trt: Any, builder: Any, logger: Any, graph: bytes, spec: GraphSpec) -> Any:

@@ -245,7 +245,10 @@ def obtain_plan(
             built = build_plan(trt, graph, spec, profile, progress=bars, timing=known)
         note(f"built {len(built.plan) / 1e6:.0f} MB; {verify(built.plan)}")
         if timing is not None:
-            timing.write(built.timing)
+            try:
+                timing.write(built.timing)
+            except OSError as error:  # the engine is what matters
+                note(f"the next build starts without timings, which could not be written: {error.strerror}")
         return built.plan
 
     return cache.obtain(manifest.name, who, required, profile, build, note)

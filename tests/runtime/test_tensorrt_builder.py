@@ -106,6 +106,31 @@ def small(operator: str = "Relu", dtype: int = 1, **attributes: object) -> tuple
 PROFILE = Profile({"n": Range(1, 2, 8)})
 
 
+def test_eight_bits_compile_from_the_graph_alone() -> None:
+    """A convolution between QuantizeLinear and DequantizeLinear: no calibrator, no switch."""
+    make, array = onnx.helper.make_node, onnx.numpy_helper.from_array
+    nodes = [
+        make("QuantizeLinear", ["x", "xs", "zero"], ["xq"]),
+        make("DequantizeLinear", ["xq", "xs", "zero"], ["xd"]),
+        make("DequantizeLinear", ["wq", "ws", "zero"], ["wd"]),
+        make("Conv", ["xd", "wd"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    weights = np.random.default_rng(0).integers(-127, 128, (8, 3, 3, 3)).astype(np.int8)
+    stored = {"xs": np.float32(0.02), "ws": np.float32(0.01), "zero": np.int8(0), "wq": weights}
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, ["n", c, 32, 32]) for name, c in (("x", 3), ("y", 8)))
+    graph = onnx.helper.make_graph(nodes, "q", [x], [y], [array(v, name) for name, v in stored.items()])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+    spec = GraphSpec(
+        file="q.onnx", precision="int8", opset=20, inputs={"x": ("n", 3, 32, 32)}, outputs={"y": ("n", 8, 32, 32)}
+    )
+    assert build_plan(trt, model.SerializeToString(), spec, PROFILE, progress=Phases()).plan
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_damaged_timings_are_left_aside() -> None:
+    assert build_plan(trt, *small(), PROFILE, progress=Phases(), timing=b"no timings at all").plan
+
+
 @pytest.mark.parametrize(
     ("graph", "message"),
     [

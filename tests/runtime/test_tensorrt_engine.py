@@ -253,8 +253,10 @@ def test_an_engine_that_computes_something_else_is_not_kept(
         require_agreement(Comparison(float("nan"), float("nan")), spec)
 
 
-def obtained(tiny: Bundle, cache: EngineCache, verify=lambda plan: "fine", words: int = 32) -> tuple[bytes, str]:
-    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 only")
+def obtained(
+    tiny: Bundle, cache: EngineCache, verify=lambda plan: "fine", words: int = 32, trt: Any = None
+) -> tuple[bytes, str]:
+    trt = trt or pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 only")
     screen = io.StringIO()
     profile = segmenter_profile(tiny.manifest.input, words=words)
     console = Console(file=screen, width=1000)
@@ -274,6 +276,30 @@ def test_from_the_bundle_to_a_kept_engine(tiny: Bundle, tmp_path: Path) -> None:
     assert "it takes 1 to 32 words, needed are 1 to 48" in said
     (first, _) = cache.records()
     assert first[1].identity.library.startswith("tensorrt_rtx 1.")
+
+
+class Renamed:
+    """TensorRT for RTX under the name of TensorRT, which keeps timings."""
+
+    __name__ = "tensorrt"
+    __version__ = "10.3.0"
+
+    def __getattr__(self, name: str) -> Any:
+        rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 only")
+        return getattr(rtx, name)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of RTX, where timing caches do nothing
+def test_timings_are_kept_beside_the_engines_and_not_vital(tiny: Bundle, tmp_path: Path) -> None:
+    cache = EngineCache(tmp_path / "engines")
+    obtained(tiny, cache, trt=Renamed())
+    (path,) = cache.folder.glob("timing.*")
+    assert cache.timing("tensorrt 10.3.0", "Orin").read() != b""
+    path.unlink()
+    path.mkdir()  # nothing can take this name
+    plan, said = obtained(tiny, cache, words=48, trt=Renamed())
+    assert "the next build starts without timings, which could not be written: Is a directory" in said
+    assert obtained(tiny, cache, words=48, trt=Renamed()) == (plan, "")
 
 
 def test_an_engine_that_fails_its_comparison_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:
