@@ -27,6 +27,7 @@ def examine() -> Iterator[Finding]:
         _onnxruntime,
         _torch,
         examine_nvidia,
+        _tensorrt_wheels,
         _bundles,
         _cameras,
         _gstreamer,
@@ -48,18 +49,25 @@ def _label(distribution: Distribution) -> str:
     return f"{distribution.metadata['Name']} {distribution.version}"
 
 
-def _conflict(module: str) -> Iterator[Finding]:
+def _overwritten(module: str) -> Iterator[Finding]:
+    """Find out whether several distributions bring the same module, and so overwrite each other."""
     found = {d.metadata["Name"]: d for d in providers_of(module, list(distributions()))}
     if len(found) > 1:
-        names = " ".join(sorted(found))
         yield Finding(
             module,
             "problem",
             f"{len(found)} distributions overwrite each other: {', '.join(map(_label, found.values()))}",
-            f"pip uninstall {names}, then install the one that you want",
+            f"pip uninstall {' '.join(sorted(found))}, then install the one that you want",
         )
+
+
+def _conflict(module: str) -> Iterator[Finding]:
+    found = providers_of(module, list(distributions()))
+    problems = list(_overwritten(module))
+    if problems:
+        yield from problems
     elif found:
-        yield Finding(module, "ok", _label(next(iter(found.values()))))
+        yield Finding(module, "ok", _label(found[0]))
     elif importlib.util.find_spec(module):
         yield Finding(module, "ok", "of the system (not from pip)")
     else:
@@ -117,6 +125,12 @@ def _onnxruntime() -> Iterator[Finding]:
             yield Finding(f"provider {provider}", "problem", str(error), advice)
         else:
             yield Finding(f"provider {provider}", "ok", "starts the shipped model")
+
+
+def _tensorrt_wheels() -> Iterator[Finding]:
+    """TensorRT's wheels for CUDA 12 and 13 have different names and the same modules."""
+    for module in ("tensorrt", "tensorrt_bindings", "tensorrt_libs"):
+        yield from _overwritten(module)
 
 
 def _torch() -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.doctor import _conflict, _pair, examine, providers_of
+from runtime.doctor import _conflict, _pair, _tensorrt_wheels, examine, providers_of
 from runtime.finding import Finding
 
 
@@ -47,6 +47,18 @@ def test_here_everything_that_is_needed_works() -> None:
     assert versions["onnxruntime"] in findings["onnxruntime"].detail
     assert all(f.fix for f in findings.values() if f.status == "problem")
     assert "has run on a GPU" in findings["tested on GPUs"].detail
+
+
+def test_wheels_of_tensorrt_for_two_versions_of_cuda(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [
+        distribution(tmp_path, f"tensorrt-cu{cuda}-bindings", ["tensorrt_bindings/__init__.py"]) for cuda in (12, 13)
+    ]
+    monkeypatch.setattr("runtime.doctor.distributions", lambda: both[:1])
+    assert list(_tensorrt_wheels()) == []
+    monkeypatch.setattr("runtime.doctor.distributions", lambda: both)
+    (finding,) = _tensorrt_wheels()
+    assert finding.status == "problem"
+    assert finding.fix.startswith("pip uninstall tensorrt-cu12-bindings tensorrt-cu13-bindings, then")
 
 
 def test_torchvision_must_be_made_for_this_torch(tmp_path: Path) -> None:
