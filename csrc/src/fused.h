@@ -81,7 +81,7 @@ template <typename Label, bool kConfidence>
   if (paint != nullptr) painter.emplace(*paint, masks.classes(), map.width);
   // Where nearly every class might win, as in noise, and there are few pixels to gain, looking costs more
   // than it saves.
-  constexpr int kSkippedRows = 7;
+  constexpr int kSkippedRows = 15;
   const bool small_cells = map.height * map.width < 256 * masks.height * masks.width;
   int rows_to_skip = 0;
   std::int64_t loaded = -1;  // the grid row that `bottom` holds
