@@ -12,8 +12,12 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 from rich.text import Text
 
+from export.triton import write_model_repository
 from runtime.bundle import SUFFIX, Bundle, check_replaceable
-from runtime.errors import TclEdgeError
+from runtime.cuda import find_gpu, load_cuda
+from runtime.engine_profile import MOST_WORDS
+from runtime.errors import EngineError, TclEdgeError
+from runtime.tensorrt_engine import load_tensorrt, open_tensorrt
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
@@ -134,12 +138,20 @@ def run(
         Path | None, typer.Option(help="Where results of stages are kept.", show_default="your cache")
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep no results, reuse none.")] = False,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Also build the TensorRT engine, for the GPU of this machine.")
+    ] = False,
+    triton: Annotated[
+        Path | None, typer.Option(help="Also write the graphs into this model repository of a Triton server.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
 ) -> None:
     """Export a model as a bundle: ONNX graphs, words, and the comparison with PyTorch that vouches for them."""
     try:
         check_replaceable(output, overwrite=overwrite)
         precision, size = _precision(dtype, fp16, int8), _size(imgsz)
+        if tensorrt:
+            _require_tensorrt()
     except (TclEdgeError, ValueError) as error:
         _fail(str(error))
     from export.build import export_bundle  # PyTorch takes seconds to import: not for --help and typing errors
@@ -182,6 +194,26 @@ def run(
         console.print("interrupted: nothing was written; finished stages are kept for the next time", markup=False)
         raise typer.Exit(130) from None
     _report(bundle, words_fixed=not options.keeps_text_encoder)
+    try:
+        if tensorrt:
+            open_tensorrt(bundle, bundle.manifest.input, words=MOST_WORDS, console=console).close()
+        if triton is not None:
+            models = write_model_repository(bundle, triton, overwrite=overwrite)
+            console.print(f"wrote {', '.join(map(str, models))}", soft_wrap=True)
+    except TclEdgeError as error:
+        _fail(f"{output} is complete, but {error}")
+
+
+def _require_tensorrt() -> None:
+    """Find out before the export what its last step needs."""
+    try:
+        load_tensorrt()
+        find_gpu(load_cuda())
+    except EngineError as error:
+        raise EngineError(
+            f"{error}. The bundle needs none of that: export it without --tensorrt, copy it to the device, and build "
+            f"the engine there with `python -m runtime engine NAME{SUFFIX}`"
+        ) from None
 
 
 def _precision(dtype: str, fp16: bool, int8: bool) -> Literal["fp32", "fp16", "int8"]:

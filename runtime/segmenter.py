@@ -66,12 +66,14 @@ def resized(spec: InputSpec, size: int | None) -> InputSpec:
 
 
 def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | None, phrases: int) -> Engine:
+    manifest, graph = bundle.manifest, bundle.manifest.segmenter
+    engine: Engine
     if provider == "tensorrt":
         from runtime.tensorrt_engine import open_tensorrt  # with TensorRT and CUDA, which few machines have
 
-        return open_tensorrt(bundle, spec, words=phrases)
-    manifest, graph = bundle.manifest, bundle.manifest.segmenter
-    engine = OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
+        engine = open_tensorrt(bundle, spec, words=phrases)
+    else:
+        engine = OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
     if "text" in graph.inputs:
         return engine
     inside = Vocabulary.from_bytes(bundle.read(manifest.vocabulary), channels=manifest.output.channels)
