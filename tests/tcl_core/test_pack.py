@@ -1,0 +1,53 @@
+"""From a training of tiny's grounder to the file that ships."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from tcl_core.checkpoint import CheckpointError
+from tcl_core.hub import import_model
+from tcl_core.pack import main, pack
+from tcl_core.tiny import load_tiny, read_tiny_config
+from tcl_core.train import read_config, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(output: Path, *overrides: str) -> Path:
+    scenes = "data.sources=[{kind: scenes, count: 8, size: 64}]"
+    settings = [f"output={output}", scenes, "data.image_size=64", "data.batch_size=4", "data.part_size=2", "steps=2"]
+    settings += [f"data.features={output / 'features'}", *overrides]
+    train(read_config([str(ROOT / "configs" / "tiny.yaml"), *settings]), console=Console(quiet=True))
+    return output / "model"
+
+
+def test_a_trained_grounder_is_packed_with_its_encoders(tmp_path: Path) -> None:
+    """Oracle: the trained model itself; weights are stored in half precision."""
+    directory = run(tmp_path / "run", "optimizer.learning_rate.warmup_steps=0")
+    pack(directory, tmp_path / "packed.safetensors", background_threshold=0.3)
+    trained, packed = import_model(directory), load_tiny(tmp_path / "packed.safetensors")
+    config = read_tiny_config(tmp_path / "packed.safetensors")
+    assert (config.decoder_width, config.background_threshold) == (160, 0.3)
+    assert float(trained.grounder.decoder.coarse.gate.detach()) != 0
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        text = trained.encode_text(trained.text_encoder.tokenize(["dog", "sky"]))
+        masks = packed.masks(images, packed.encode_text(packed.text_encoder.tokenize(["dog", "sky"])))
+        torch.testing.assert_close(masks, trained.masks(images, text), rtol=1e-3, atol=1e-3)
+    assert masks.shape == (1, 2, 4, 6)
+
+
+def test_what_is_no_trained_tiny_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Oracle: the messages."""
+    directory = run(tmp_path / "run", "model.decoder=false")
+    with pytest.raises(CheckpointError, match="without a decoder"):
+        pack(directory, tmp_path / "packed.safetensors")
+    config = directory / "config.json"
+    config.write_text(config.read_text().replace('"encoder": "tiny"', '"encoder": "toy"'))
+    with pytest.raises(CheckpointError, match="expected one for 'tiny'"):
+        pack(directory, tmp_path / "packed.safetensors")
+    assert main([str(tmp_path / "nowhere")]) == 1
+    assert "is missing" in capsys.readouterr().err
+    assert main([]) == 2
