@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from export.errors import OptionError
-from export.rewrite import REWRITES, Rewrite
+from export.rewrite import PARTS, Rewrite
 from export.subject import Subject
 from export.to_onnx import OPSET
 from tcl_core.vit import ViTEncoder
@@ -33,7 +33,7 @@ class Options:
         fold_text: put the words into the graph, for targets that need a constant one.
         calibration: folder of pictures that int8 is calibrated and compared on.
         force: write a bundle in int8 although its labels differ too often.
-        rewrite: see `export.rewrite.rewritten`; None for what suits the precision.
+        rewrite: see `export.rewrite.PARTS`; None for what suits the precision.
     """
 
     precision: Precision = "fp32"
@@ -93,8 +93,8 @@ def check(options: Options, subject: Subject) -> None:
         raise OptionError(f"--kp-weight {options.kp_weight} given, expected a share between 0 and 1")
     if options.atol is not None and not options.atol > 0:
         raise OptionError(f"--atol {options.atol} given, expected the largest error of a soft mask, such as 1e-4")
-    if options.rewrite is not None and options.rewrite not in REWRITES:
-        raise OptionError(f"--rewrite {options.rewrite} given, expected one of {', '.join(REWRITES)}")
+    if options.rewrite is not None and options.rewrite not in PARTS:
+        raise OptionError(f"--rewrite {options.rewrite} given, expected one of {', '.join(PARTS)}")
     if options.device == "cuda" and not torch.cuda.is_available():
         raise OptionError(
             "--device cuda was asked for and PyTorch finds no GPU: check `nvidia-smi`, install a CUDA build of torch, "

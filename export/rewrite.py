@@ -4,8 +4,9 @@ Each rewrite is an identity of arithmetic, not an approximation; the results dif
 known to be rewritten, the model is left alone.
 """
 
+from collections.abc import Collection
 from copy import deepcopy
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,36 +18,46 @@ from tcl_core.attention import Attention, ValueBlock
 from tcl_core.grounder import DecoderStage, GatedConvolution
 from tcl_core.vit import PatchStem, ViTEncoder
 
+Part = Literal["attention", "positions", "phases", "winograd"]
+"""What is rewritten.
+
+attention: values and outputs become one matrix where a token attends only to itself.
+positions: those of a fixed size are baked.
+phases: gates go into convolutions, and the first convolution after an upsampling is computed on the small map.
+winograd: the same with the least multiplications, in all 3x3 convolutions of the decoder. For float32 only, since the
+transformed numbers are larger.
+"""
+
 Rewrite = Literal["none", "exact", "winograd"]
-REWRITES: tuple[Rewrite, ...] = get_args(Rewrite)
+PARTS: dict[Rewrite, frozenset[Part]] = {
+    "none": frozenset(),
+    "exact": frozenset({"attention", "positions", "phases"}),
+    "winograd": frozenset({"attention", "positions", "winograd"}),
+}
 
 
-def rewritten(model: TCL, rewrite: Rewrite, size: tuple[int, int] | None) -> TCL:
+def rewritten(model: TCL, parts: Collection[Part], size: tuple[int, int] | None) -> TCL:
     """Make a copy of a model that computes the same masks with fewer operations; the text encoder is shared.
 
     Args:
         model: is left as it is.
-        rewrite: `none` copies nothing and returns the model. `exact` folds values and outputs of attention into one
-            matrix where a token attends only to itself, bakes the positions of a fixed size, folds gates into
-            convolutions, and computes the first convolution after an upsampling on the small map. `winograd` also
-            takes fewer multiplications for 3x3 convolutions of the decoder: for float32 only, since the transformed
-            numbers are larger.
+        parts: what to rewrite; nothing returns the model itself.
         size: (height, width) in pixels that all images will have; None for any.
     """
-    if rewrite == "none":
+    if not parts:
         return model
     made = TCL(deepcopy(model.image_encoder), model.text_encoder, deepcopy(model.grounder), model.preprocess)
     with torch.no_grad():
         if isinstance(made.image_encoder, ViTEncoder):
-            if made.image_encoder.last_block is None:
+            if "attention" in parts and made.image_encoder.last_block is None:
                 _fold_attention(made.image_encoder.final_block.attention)
-            if size is not None:
+            if "positions" in parts and size is not None:
                 _bake_positions(made.image_encoder.stem, size)
         for module in list(made.grounder.modules()):
             for name, child in list(module.named_children()):
-                if isinstance(child, DecoderStage):
-                    setattr(module, name, FoldedStage(child, winograd=rewrite == "winograd"))
-                elif isinstance(child, ValueBlock):
+                if isinstance(child, DecoderStage) and {"phases", "winograd"} & set(parts):
+                    setattr(module, name, FoldedStage(child, winograd="winograd" in parts))
+                elif isinstance(child, ValueBlock) and "attention" in parts:
                     _fold_values(child)
     return made.eval()
 
@@ -122,4 +133,4 @@ def _bake_positions(stem: PatchStem, size: tuple[int, int]) -> None:
     stem.native_grid = grid
 
 
-__all__ = ["REWRITES", "FoldedStage", "Rewrite", "rewritten"]
+__all__ = ["PARTS", "FoldedStage", "Part", "Rewrite", "rewritten"]

@@ -20,7 +20,7 @@ from export.parity import TOLERANCES, Case, Tolerance, cases, compare, failures,
 from export.pictures import as_input, folder_pictures, shipped_pictures
 from export.precision import half_arithmetic, half_storage
 from export.quantization import quantized
-from export.rewrite import rewritten
+from export.rewrite import PARTS, rewritten
 from export.stages import Stages, weights_key
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx, trace
@@ -118,7 +118,7 @@ class SegmenterExport:
 
     @cached_property
     def _graph(self) -> nn.Module:
-        model = rewritten(self._subject.model, self._options.rewriting, self._size)
+        model = rewritten(self._subject.model, PARTS[self._options.rewriting], self._size)
         graph = SegmenterGraph(model, self._options.kp_weight)
         return graph if self._folded is None else FoldedGraph(graph, self._folded)
 
