@@ -43,12 +43,12 @@ class FoldedGraph(nn.Module):
 
     def __init__(self, graph: SegmenterGraph, text: Tensor) -> None:
         super().__init__()
-        self.graph = graph
+        self.segmenter = graph  # not "graph": torch.fx has a property of that name
         self.register_buffer("text", text)
 
     def forward(self, image: Tensor) -> Tensor:
         """Segment."""
-        masks: Tensor = self.graph(image, self.text)
+        masks: Tensor = self.segmenter(image, self.text)
         return masks
 
 

@@ -7,10 +7,14 @@ import onnx
 import pytest
 import torch
 
+from export.build import export_bundle
 from export.graph import SegmenterGraph
+from export.options import Options
+from export.stages import Stages
+from export.subject import Subject
 from export.to_onnx import OPSET, Signature, to_onnx
 from runtime.bundle import GraphSpec
-from runtime.engine_profile import Profile, Range
+from runtime.engine_profile import Profile, Range, segmenter_profile
 from runtime.tensorrt_builder import build_plan
 from tcl_core.importers import load_tcl
 
@@ -23,6 +27,18 @@ class Unwatched:
     def begin(self, phase: str, parent: str | None, steps: int) -> None: ...
     def step(self, phase: str, step: int) -> None: ...
     def finish(self, phase: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "options",
+    [Options(), Options(precision="fp16"), Options(weights="fp16"), Options(size=(64, 96), fold_text=True)],
+    ids=["fp32", "fp16", "fp16 weights", "words inside, fixed size"],
+)
+def test_every_kind_of_bundle_compiles(options: Options, subject: Subject, stages: Stages, tmp_path: Path) -> None:
+    manifest = (bundle := export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)).manifest
+    profile = segmenter_profile(manifest.input, words=64, batch=2)
+    graph = bundle.read(manifest.segmenter.file)
+    assert build_plan(trt, graph, manifest.segmenter, profile, progress=Unwatched()).plan
 
 
 @pytest.fixture(scope="module")
