@@ -85,7 +85,8 @@ class StandInContext:
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         batch, _, height, width = self._shapes["image"]
-        return batch, self._shapes["text"][0], height // 16, width // 16
+        stride = self._engine.stride
+        return batch, self._shapes["text"][0], height // stride, width // stride
 
     def set_tensor_address(self, name: str, address: int) -> None:
         self._addresses[name] = address
@@ -111,8 +112,8 @@ class StandInEngine:
     works = True
     error = 0.0
 
-    def __init__(self, onnx: OnnxRuntimeEngine, shapes: dict[str, Any]) -> None:
-        self.onnx, self.shapes = onnx, shapes
+    def __init__(self, onnx: OnnxRuntimeEngine, shapes: dict[str, Any], stride: int) -> None:
+        self.onnx, self.shapes, self.stride = onnx, shapes, stride
         self.names = ["image", "text", "masks"]
         self.num_io_tensors = 3
 
@@ -154,7 +155,8 @@ def onnx(tiny: Bundle, spec: GraphSpec):
 
 @pytest.fixture
 def device(tiny: Bundle, spec: GraphSpec, onnx: OnnxRuntimeEngine) -> StandInEngine:
-    return StandInEngine(onnx, segmenter_profile(tiny.manifest.input, words=40, batch=2).shapes(spec))
+    shapes = segmenter_profile(tiny.manifest.input, words=40, batch=2).shapes(spec)
+    return StandInEngine(onnx, shapes, tiny.manifest.output.stride)
 
 
 def inputs(tiny: Bundle, batch: int, height: int, width: int, words: int) -> dict[str, np.ndarray]:
@@ -300,6 +302,58 @@ def test_timings_are_kept_beside_the_engines_and_not_vital(tiny: Bundle, tmp_pat
     plan, said = obtained(tiny, cache, words=48, trt=Renamed())
     assert "the next build starts without timings, which could not be written: Is a directory" in said
     assert obtained(tiny, cache, words=48, trt=Renamed()) == (plan, "")
+
+
+class BuilderAndDevice(Renamed):
+    """The builder of TensorRT for RTX, and a stand-in for what runs its engines."""
+
+    def __init__(self, device: StandInEngine) -> None:
+        self.loaded: list[int] = []
+
+        def deserialize(plan: bytes) -> StandInEngine:
+            self.loaded.append(len(plan))
+            return device
+
+        self.Runtime = lambda _: SimpleNamespace(deserialize_cuda_engine=deserialize)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_segmenter_builds_verifies_keeps_and_runs_an_engine(
+    tiny: Bundle,
+    device: StandInEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Oracle: the same segmenter on the CPU."""
+    trt = BuilderAndDevice(device)
+    monkeypatch.setenv("TCL_EDGE_ENGINES", str(tmp_path / "engines"))
+    for name, replacement in {
+        "load_tensorrt": lambda: trt,
+        "load_cuda": lambda: None,
+        "find_gpu": lambda _: ORIN,
+        "CudaMemory": lambda _: HostMemory(),
+    }.items():
+        monkeypatch.setattr(f"runtime.tensorrt_engine.{name}", replacement)
+    frame = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
+    with Segmenter(tiny, "car, road", threads=1) as cpu:
+        expected = cpu(frame)
+    for start in ("first", "second"):
+        with Segmenter(tiny, "car, road", provider="tensorrt") as segmenter:
+            result = segmenter(frame)
+            assert segmenter._most_words == 40
+            assert np.array_equal(result.mask, expected.mask)
+            np.testing.assert_allclose(result.soft_masks, expected.soft_masks, atol=1e-5)
+            segmenter.set_classes("tree")  # no build
+            assert segmenter(frame).names == ("background", "tree")
+        said = capfd.readouterr().err
+        assert ("100.00% of the labels as with ONNX Runtime" in said) == (start == "first")
+    assert len(trt.loaded) == 3  # to verify it, to run it, and to run it again
+    device.error = np.random.default_rng(0).random((1, 32, 1, 1))
+    monkeypatch.setenv("TCL_EDGE_ENGINES", str(tmp_path / "others"))
+    with pytest.raises(EngineError, match="of its labels in common with ONNX Runtime"):
+        Segmenter(tiny, "car, road", provider="tensorrt")
+    assert not list((tmp_path / "others").glob("*.plan"))
 
 
 def test_an_engine_that_fails_its_comparison_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:
