@@ -32,7 +32,7 @@ def classifier() -> bytes:
     torch.manual_seed(0)
     network = with_static_padding(timm.create_model("tf_efficientnet_lite0", pretrained=False)).eval()
     signature = Signature({"image": ("batch", 3, "height", "width")}, {"logits": ("batch", 1000)})
-    return to_onnx(network, (torch.rand(2, 3, 256, 320),), signature).SerializeToString()
+    return bytes(to_onnx(network, (torch.rand(2, 3, 256, 320),), signature).SerializeToString())
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 LISTING = Path(__file__).parents[1] / "configs" / "tiny_backgrounds.tsv"
@@ -61,7 +62,7 @@ def cutout(path: Path, side: int) -> Image.Image | None:
     """Read a picture with an alpha channel, cut to what is visible; None if nothing of it is see-through."""
     image = Image.open(path).convert("RGBA")
     box = image.getchannel("A").point(lambda alpha: 255 if alpha >= 128 else 0).getbbox()
-    if box is None or image.getchannel("A").getextrema()[0] > 0:
+    if box is None or np.asarray(image)[..., 3].min() > 0:
         return None
     return shrunk(image.crop(box), side, "longer")
 

@@ -231,8 +231,8 @@ def _untrained_grounder(config: ModelConfig, model: TCL, seed: int) -> Grounder:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(encoder, TinyImageEncoder) and config.decoder:
-            decoder = SkipDecoder(encoder.stages, config.width)
-            return Grounder(decoder=decoder, similarity_to_mask=model.grounder.similarity_to_mask)
+            skips = SkipDecoder(encoder.stages, config.width)
+            return Grounder(decoder=skips, similarity_to_mask=model.grounder.similarity_to_mask)
         made = grounder_for(encoder, 0)
         decoder = GatedDecoder(encoder.dim, config.num_stages) if config.decoder else None
     # The shipped model's scale and bias are calibrated; the others' are the paper's initial ones.

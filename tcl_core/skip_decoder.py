@@ -45,7 +45,7 @@ class Stages:
 
     def split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Undo `join`."""
-        embeddings, coarse, fine = features.split(self.folded, dim=1)
+        embeddings, coarse, fine = torch.split(features, list(self.folded), dim=1)
         return embeddings, coarse, F.pixel_shuffle(fine, FOLD)
 
 
