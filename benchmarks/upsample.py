@@ -2,13 +2,14 @@
 
 Soft masks (N,56,56) to labels of a frame, one thread each, processor time, output memory allocated beforehand where
 the function can use it. All contenders of a row take turns, so that a busy machine disturbs all alike; numbers are
-medians of the turns, with the middle half of them as spread. Writes docs/benchmarks/upsample.md and upsample.png.
+medians of the turns, with the middle half of them as spread. Writes docs/benchmarks/upsample.md and upsample.png. Takes
+about four minutes.
 """
 
 import argparse
+import itertools
 import platform
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,17 +18,18 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
+from timing import DOCS, Call, cell, measure, processor, write
 from torch.nn import functional as F
 
-from runtime import _native
+from runtime import Segmenter, _native
+from runtime.sources import open_source
 from runtime.upsample import upsample_argmax, upsample_overlay
 
 GRID = 56
 SIZES = {"480p": (480, 640), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 COUNTS = (5, 21, 60, 171)
+SYNONYMS = "car|automobile|vehicle, road|ground|asphalt, person|pedestrian|man"
 MEMORY_LIMIT = 2 << 30  # of the enlarged masks, for those who make them
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks"
-Call = Callable[[], object]
 Points = dict[str, list[tuple[int, float]]]  # milliseconds at each number of classes
 
 
@@ -139,42 +141,12 @@ def fused_forms(masks: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[str,
     yield "copy bound", copy_bound
 
 
-def measure(calls: dict[str, Call], turns: int) -> dict[str, np.ndarray]:
-    """Milliseconds of processor time, (turns,) for each. A call far slower than 0.1 s is made fewer times."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    slow: set[str] = set()
-    for turn in range(turns + 1):  # the first one warms up
-        for name, call in calls.items():
-            if name in slow and turn > 3:
-                continue
-            begin = time.process_time()
-            call()
-            seconds = time.process_time() - begin
-            if turn == 0 and seconds > 0.3:
-                slow.add(name)
-            if turn > 0:
-                taken[name].append(1000 * seconds)
-    return {name: np.array(times) for name, times in taken.items()}
-
-
 def flips(masks: np.ndarray, size: tuple[int, int]) -> tuple[int, float]:
     """Pixels whose label is not PyTorch's, and by how much the two differ there, in units in the last place of 1."""
     enlarged = F.interpolate(torch.from_numpy(masks)[None], size=size, mode="bilinear")[0].numpy()
     labels = upsample_argmax(masks, size).astype(np.int64)
     gap = enlarged.max(0) - np.take_along_axis(enlarged, labels[None], 0)[0]
     return int((labels != enlarged.argmax(0)).sum()), float(gap.max() / np.finfo(np.float32).eps)
-
-
-def cell(times: np.ndarray) -> str:
-    low, middle, high = np.percentile(times, [25, 50, 75])
-    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def tables(counts: tuple[int, ...], sizes: dict[str, tuple[int, int]], turns: int) -> tuple[str, Points]:
@@ -217,21 +189,69 @@ def tables(counts: tuple[int, ...], sizes: dict[str, tuple[int, int]], turns: in
 
 def pruning_table(turns: int) -> str:
     """How much looking only at classes that can win saves, on ever rougher masks."""
-    rows = ["| masks | N | pruned ms | all classes ms | saves |", "|---|---|---|---|---|"]
-    size = SIZES["1080p"]
-    labels = np.empty(size, np.uint8)
+    rows = ["| masks | N | frame | pruned ms | all classes ms | saves |", "|---|---|---|---|---|---|"]
     for name, roughness in (("smooth", 0.0), ("rough", 0.1), ("independent noise", 3.0)):
-        for count in (21, 171):
-            masks = make_masks(count, roughness=roughness)
+        for count, label in ((21, "480p"), (21, "1080p"), (171, "480p"), (171, "1080p")):
+            masks, labels = make_masks(count, roughness=roughness), np.empty(SIZES[label], np.uint8)
             calls = {
-                path: (lambda path=path, masks=masks: _native.upsample(masks, labels, path=path))
+                path: (lambda path=path, masks=masks, labels=labels: _native.upsample(masks, labels, path=path))
                 for path in ("fastest", "dense")
             }
-            times = measure(calls, turns)
+            times = measure(calls, 3 * turns)
             gain = np.median(times["dense"]) / np.median(times["fastest"])
-            rows.append(f"| {name} | {count} | {cell(times['fastest'])} | {cell(times['dense'])} | {gain:.2f}x |")
+            cells = f"{cell(times['fastest'])} | {cell(times['dense'])} | {gain:.2f}x"
+            rows.append(f"| {name} | {count} | {label} | {cells} |")
             print(rows[-1], flush=True)
     return "\n".join(rows)
+
+
+def options_table(turns: int) -> str:
+    """What a threshold for each mask costs, and synonyms merged at each pixel instead of on the grid."""
+    rows = [
+        "| frame | 21 masks | with thresholds | 63 masks, merged on the grid | merged at each pixel | labels differ |"
+    ]
+    rows.append("|---|---|---|---|---|---|")
+    masks, groups = make_masks(63), np.arange(63) // 3
+    thresholds = np.full(21, 0.5, np.float32)
+
+    def merged() -> np.ndarray:
+        return np.maximum.reduceat(masks, np.arange(0, 63, 3), axis=0)
+
+    for name in ("480p", "1080p"):
+        size = SIZES[name]
+        out = np.empty(size, np.uint8)
+        calls = {
+            "plain": lambda size=size, out=out: upsample_argmax(masks[:21], size, background=0.5, out=out),
+            "thresholds": lambda size=size, out=out: upsample_argmax(
+                masks[:21], size, background=0.5, thresholds=thresholds, out=out
+            ),
+            "grid": lambda size=size, out=out: upsample_argmax(merged(), size, out=out),
+            "pixel": lambda size=size, out=out: upsample_argmax(masks, size, groups=groups, out=out),
+        }
+        times = measure(calls, turns)
+        differ = float((upsample_argmax(merged(), size) != upsample_argmax(masks, size, groups=groups)).mean())
+        rows.append(f"| {name} | " + " | ".join(cell(times[call]) for call in calls) + f" | {differ:.2%} |")
+        print(rows[-1], flush=True)
+    return "\n".join(rows)
+
+
+def synonyms_on_clip() -> float:
+    """Share of labels that differ between the two ways to merge synonyms, with real words on real frames."""
+    with Segmenter("tiny", classes=SYNONYMS, threads=1) as segmenter:
+        vocabulary = segmenter._words.vocabulary
+        sizes = [len(vocabulary.background), *(len(word.phrases) for word in vocabulary.classes)]
+        groups = np.repeat(np.arange(len(sizes)), sizes)
+        threshold = vocabulary.threshold or 0.0
+        differ = []
+        for frame in itertools.islice(open_source("test://cars"), 0, None, 10):
+            inputs = {"image": segmenter._preprocess(frame.image), "text": vocabulary.embeddings}
+            masks = segmenter._engine.infer(inputs)["masks"][0]
+            # The threshold is one more background word.
+            words = np.concatenate([np.full((1, *masks.shape[1:]), threshold, np.float32), masks])
+            size = (frame.image.shape[0], frame.image.shape[1])
+            at_pixels = upsample_argmax(words, size, groups=np.concatenate([[0], groups]))
+            differ.append((at_pixels != upsample_argmax(vocabulary.merge(masks), size)).mean())
+    return float(np.mean(differ))
 
 
 def plot(plotted: Points, path: Path) -> None:
@@ -266,6 +286,7 @@ def main() -> None:
     sizes = {"480p": SIZES["480p"], "1080p": SIZES["1080p"]} if quick else SIZES
     table, plotted = tables(counts, sizes, turns)
     pruning = pruning_table(turns)
+    options = options_table(turns)
     differing = [flips(make_masks(count), SIZES["1080p"]) for count in (5, 21, 60)]
     exact = (
         f"Of {3 * 1080 * 1920:,} labels (N = 5, 21, 60 at 1080p) {sum(f for f, _ in differing)} differ from PyTorch's, "
@@ -274,18 +295,26 @@ def main() -> None:
     if quick:
         print(exact)
         return
-    OUT.mkdir(parents=True, exist_ok=True)
-    plot(plotted, OUT / "upsample.png")
-    (OUT / "upsample.md").write_text(
+    plot(plotted, DOCS / "upsample.png")
+    write(
+        "upsample.md",
         f"# Fused upsampling\n\n`python benchmarks/upsample.py` on {processor()} ({platform.machine()}), "
         "one thread each.\n"
         f"PyTorch {torch.__version__.split('+')[0]}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}, "
         f"NumPy {np.__version__}.\n\n"
-        "Soft masks (N,56,56) to labels. Medians of processor time in ms, in brackets the middle half of 15 turns (3 "
-        "of what takes over 0.3 s); for the others, how many times longer they take. `copies`: labels and overlay "
-        "together, in units of reading the frame, writing it and "
-        "writing labels. A dash: the enlarged masks would take over 2 GB.\n\n"
-        f"![Times at 1080p](upsample.png)\n\n{table}\n## Pruning, at 1080p\n\n{pruning}\n\n## Exactness\n\n{exact}\n"
+        "Soft masks (N,56,56) to labels. Medians of processor time in ms, in brackets the middle half of 15 turns "
+        "(fewer of what takes over 0.1 s); for the others, how many times longer they take. `copies`: labels and "
+        "overlay together, in units of reading the frame, writing it and writing labels. A dash: the enlarged masks "
+        "would take over 2 GB.\n\n"
+        f"![Times at 1080p](upsample.png)\n\n{table}\n## Pruning\n\n{pruning}\n\n"
+        f"## Thresholds and synonyms\n\n{options}\n\n"
+        "Merging synonyms on the grid, as `Segmenter` does, gives each class the maximum of its masks at the nodes; "
+        "merging at each pixel gives the maximum of the enlarged masks. They differ only between nodes where different "
+        "synonyms win, where the first is the larger. These masks are as unlike as masks can be; on the shipped clip, "
+        f"with {SYNONYMS!r} and the bundle's background words, {synonyms_on_clip():.2%} of the labels differ. The "
+        "segmenter merges on the grid: that is what a class's soft mask means, and everything else that works on masks "
+        "(averages over time, flow, refinement) then works on K of them instead of N.\n\n"
+        f"## Exactness\n\n{exact}\n",
     )
 
 

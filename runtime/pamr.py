@@ -85,9 +85,10 @@ def contenders(
     chosen: npt.NDArray[np.bool_] = np.ones(len(values), np.bool_)
     if background is not None:
         chosen = highest >= background - margin
-    for winner in np.unique(values[:, :: max(values.shape[1] // 4096, 1)].argmax(0)):
-        open_ = chosen & (lowest < highest[winner] - margin)
-        open_[winner] = False
+    winners = np.unique(values[:, :: max(values.shape[1] // 4096, 1)].argmax(0))
+    is_winner = np.isin(np.arange(len(values)), winners)  # somewhere, so that nothing exceeds it everywhere
+    for winner in winners:
+        open_ = chosen & ~is_winner & (lowest < highest[winner] - margin)
         below = (values[open_] < values[winner] - margin).all(1)
         chosen[np.flatnonzero(open_)[below]] = False
     return chosen
