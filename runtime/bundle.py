@@ -217,7 +217,8 @@ def _read_manifest(path: Path) -> Manifest:
         )
     if version < OLDEST_SCHEMA:
         raise BundleVersionError(
-            f"{path.parent} has schema {version}, this package reads {OLDEST_SCHEMA} to {SCHEMA_VERSION}: export it again"
+            f"{path.parent} has schema {version}, this package reads {OLDEST_SCHEMA} to {SCHEMA_VERSION}: "
+            "export it again"
         )
     try:
         return Manifest.model_validate(data)
@@ -263,9 +264,18 @@ class Bundle:
         if len(data) != record.bytes or _sha256(data) != record.sha256:
             raise BundleCorruptError(
                 f"{path} is not the file that was exported ({len(data)} bytes, sha256 {_sha256(data)[:12]}…; "
-                f"expected {record.bytes} bytes, {record.sha256[:12]}…): copy the bundle again"
+                f"expected {record.bytes} bytes, {record.sha256[:12]}…): {_what_happened(data)}"
             )
         return data
+
+
+def _what_happened(data: bytes) -> str:
+    """Say what a wrong file probably is, and what to do."""
+    if data.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, run `git lfs pull`"
+    if data.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        return "it is a web page, the download was answered by a login or error page; copy the bundle again"
+    return "copy the bundle again"
 
 
 def _locate(bundle: str | Path) -> Path:
