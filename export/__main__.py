@@ -71,13 +71,13 @@ class Display:
 def run(
     output: Annotated[Path, typer.Option(help=f"Directory to write, NAME{SUFFIX}.")],
     model: Annotated[
-        str, typer.Option(help="tiny, an open_clip name, a file of CLIP weights, hf-hub:OWNER/NAME or local-dir:PATH.")
+        str, typer.Option(help="tiny, an open_clip name, a file of CLIP weights, hf-hub:NAME, or a trained directory.")
     ] = "tiny",
     pretrained: Annotated[
         str | None,
         typer.Option(help="Weights of an open_clip name: a tag, a file, or 'random' to measure speed without weights."),
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="TCL checkpoint, official or trained here.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
     head: Annotated[
         str | None,
         typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),

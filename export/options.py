@@ -120,9 +120,10 @@ def input_size(options: Options, subject: Subject) -> Size | None:
 
 def default_side(options: Options, subject: Subject) -> int:
     """Side of a square with as many pixels as a flexible graph sees by default."""
-    if options.size is None:
-        return subject.model.preprocess.size
+    native: int = subject.model.preprocess.size
     step: int = subject.model.preprocess.multiple_of
+    if options.size is None:
+        return native
     return max(round((options.size[0] * options.size[1]) ** 0.5 / step), 1) * step
 
 

@@ -13,9 +13,10 @@ from export.errors import SubjectError
 from runtime.bundle import BackgroundSpec, TextSpec
 from tcl_core import TCL
 from tcl_core.encoder import TextEncoder
-from tcl_core.tiny import DEFAULT_PATH, PAD_ID, UNKNOWN_ID, load_tiny, read_tiny_config
+from tcl_core.tiny import DEFAULT_PATH, PAD_ID, UNKNOWN_ID, TinyTextEncoder, load_tiny, read_tiny_config
 
 if TYPE_CHECKING:
+    from export.tokenizer import TokenizerFile
     from tcl_core.open_clip_models import ClipModel
 
 RANDOM = "random"
@@ -31,8 +32,9 @@ class Choice:
     """Which model to export.
 
     Attributes:
-        model: `tiny`, a file of CLIP weights, an open_clip name, `hf-hub:OWNER/NAME` or `local-dir:PATH`.
-        pretrained: weights of an open_clip name: a tag, a file, or `random`.
+        model: `tiny`, a file of CLIP weights, an open_clip name, `hf-hub:OWNER/NAME`, `local-dir:PATH`, or a directory
+            that training wrote (config.json and model.safetensors).
+        pretrained: weights of an open_clip name: a tag, a file, or `random`; for a directory, where its CLIP is now.
         checkpoint: official TCL checkpoint.
         head: `tcl`, or a training-free one; None for `tcl` with a checkpoint and `maskclip` without.
         tokenizer: directory with `tokenizer.json` and `tokenizer_config.json`, for models whose tokenizer is not part
@@ -88,6 +90,8 @@ def load_subject(choice: Choice) -> Subject:
     try:
         if choice.model == "tiny":
             return _tiny(choice)
+        if (Path(choice.model) / "config.json").is_file():
+            return _trained(choice)
         return _clip(choice)
     except (ValueError, FileNotFoundError) as error:  # of tcl_core, which say what to do
         raise SubjectError(str(error)) from error
@@ -116,10 +120,8 @@ def _tiny(choice: Choice) -> Subject:
 
 
 def _clip(choice: Choice) -> Subject:
-    from export.tokenizer import tokenizer_file
-    from tcl_core.checkpoint import fingerprint
     from tcl_core.importers import HEADS, tcl_from_clip
-    from tcl_core.prompts import TEMPLATE_NAMES, templates
+    from tcl_core.prompts import TEMPLATE_NAMES
 
     head = choice.head or ("tcl" if choice.checkpoint else "maskclip")
     _check_name("head", head, HEADS)
@@ -130,29 +132,60 @@ def _clip(choice: Choice) -> Subject:
     model = tcl_from_clip(clip, choice.checkpoint, head)
     if choice.pretrained == RANDOM:
         _open_gates(model)
-    file, prompts = tokenizer_file(clip.tokenizer), templates(choice.templates)
-    checkpoint_sha256 = fingerprint([model])
-    licence = choice.licence or "NOASSERTION"
-    text_encoder = model.text_encoder
+    name = Path(choice.model).name if Path(choice.model).is_file() else choice.model
+    return _subject_of(model, choice, name, head)
+
+
+def _trained(choice: Choice) -> Subject:
+    from tcl_core.hub import import_model
+
+    if choice.checkpoint or choice.tokenizer or choice.head not in (None, "tcl"):
+        raise SubjectError(f"{choice.model} is a trained model with a head of its own: leave those options out")
+    directory = Path(choice.model)
+    return _subject_of(import_model(directory, clip=choice.pretrained), choice, directory.resolve().name, "tcl")
+
+
+def _subject_of(model: TCL, choice: Choice, name: str, head: str) -> Subject:
+    from tcl_core.checkpoint import fingerprint
+    from tcl_core.prompts import templates
+
+    encoder = model.text_encoder
+    file, background = _tokenizer_of(encoder), BackgroundSpec(threshold=THRESHOLD)
+    prompts = templates(choice.templates)
+    if isinstance(encoder, TinyTextEncoder):
+        config, prompts = read_tiny_config(), templates("none")
+        background = BackgroundSpec(words=config.background_words, threshold=config.background_threshold)
+    sha256, licence = fingerprint([model]), choice.licence or "NOASSERTION"
     return Subject(
-        name=Path(choice.model).name if Path(choice.model).is_file() else choice.model,
+        name=name,
         model=model,
-        checkpoint_sha256=checkpoint_sha256,
+        checkpoint_sha256=sha256,
         licence=licence,
-        model_card=_model_card(choice, head, checkpoint_sha256, licence).encode(),
+        model_card=_model_card(choice, head, sha256, licence).encode(),
         tokenizer=file.json,
         text=TextSpec(
             tokenizer="tokenizer.json",
             pad_id=file.pad_id,
             unknown_id=file.unknown_id,
-            context_length=text_encoder.context_length,
+            context_length=encoder.context_length,
             templates=prompts.prompts,
             averaging=prompts.averaging,
         ),
-        background=BackgroundSpec(threshold=THRESHOLD),
+        background=background,
         classes=CLASSES,
-        token_length=_token_length(text_encoder),
+        token_length=_token_length(encoder),
     )
+
+
+def _tokenizer_of(encoder: TextEncoder) -> "TokenizerFile":
+    from export.tokenizer import TokenizerFile, tokenizer_file
+
+    if isinstance(encoder, TinyTextEncoder):
+        return TokenizerFile(encoder.tokenizer.to_str().encode(), PAD_ID, UNKNOWN_ID)
+    tokenizer = getattr(encoder, "tokenizer", None)
+    if tokenizer is None:
+        raise SubjectError(f"{type(encoder).__name__} reads words without a tokenizer and cannot be exported")
+    return tokenizer_file(tokenizer)
 
 
 def _load_clip(choice: Choice) -> "ClipModel":
@@ -218,6 +251,8 @@ def _token_length(encoder: TextEncoder) -> int | None:
     """Tell whether padding is seen: by attention in both directions, or by a readout at the last place."""
     from tcl_core.clip_text import ClipTextEncoder
 
+    if isinstance(encoder, TinyTextEncoder):
+        return None
     if isinstance(encoder, ClipTextEncoder) and encoder.is_causal and encoder.pool != "last":
         return None
     return encoder.context_length
