@@ -1,5 +1,6 @@
 """How to export: what a user may choose, checked before anything long begins."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,7 +125,7 @@ def default_side(options: Options, subject: Subject) -> int:
     step: int = subject.model.preprocess.multiple_of
     if options.size is None:
         return native
-    return max(round((options.size[0] * options.size[1]) ** 0.5 / step), 1) * step
+    return max(round(math.sqrt(options.size[0] * options.size[1]) / step), 1) * step
 
 
 __all__ = ["Options", "Precision", "Size", "check", "default_side", "input_size"]
