@@ -122,21 +122,19 @@ def vocabulary_for(
     Raises:
         VocabularyError: the words, the threshold or the word file are refused.
     """
-    default = bundle.manifest.background
-    default_words, default_threshold = default.words, default.threshold
     if isinstance(classes, str | Path) and str(classes).strip().endswith(SUFFIX):
         stored = read_word_file(Path(str(classes).strip()), bundle.manifest).vocabulary
         parsed, encoder = stored.classes, KnownPhrases(stored.rows, encoder)
         default_words, default_threshold = stored.background, stored.threshold
     else:
-        parsed = _parsed(classes)
-    if background == "default":
-        words = apart(default_words, parsed, encoder)
-    else:
-        words = () if background is None else parse_phrases(background)
-    if threshold is None and background is not None:
-        threshold = default_threshold
-    return Vocabulary.build(parsed, encoder, background=words, threshold=threshold)
+        parsed, default = _parsed(classes), bundle.manifest.background
+        default_words = apart(default.words, parsed, encoder) if background == "default" else ()
+        default_threshold = default.threshold
+    if background is None:
+        return Vocabulary.build(parsed, encoder, threshold=threshold)
+    words = default_words if background == "default" else parse_phrases(background)
+    general = default_threshold if threshold is None else threshold
+    return Vocabulary.build(parsed, encoder, background=words, threshold=general)
 
 
 def _parsed(classes: Words | Sequence[WordClass]) -> tuple[WordClass, ...]:
@@ -195,9 +193,12 @@ def _united_classes(classes: Iterable[WordClass]) -> tuple[WordClass, ...]:
     united: dict[str, WordClass] = {}
     for word in classes:
         known = united.setdefault(word.name.casefold(), word)
+        synonyms: dict[str, str] = {}
+        for synonym in (*known.synonyms, *word.synonyms):
+            synonyms.setdefault(synonym.casefold(), synonym)
         united[word.name.casefold()] = replace(
             known,
-            synonyms=tuple(dict.fromkeys([*known.synonyms, *word.synonyms])),
+            synonyms=tuple(synonyms.values()),
             threshold=known.threshold if word.threshold is None else word.threshold,
         )
     return tuple(united.values())

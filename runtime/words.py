@@ -53,8 +53,11 @@ def gather(
     parts = [read_word_file(path, bundle.manifest) for path in files]
     if classes is not None or not parts:
         parts.append(_typed(bundle, classes, background, threshold, tuple(templates)))
-    elif templates:
-        raise VocabularyError("templates are for new words: give --classes, or leave --template out")
+    elif templates or background != "default":
+        raise VocabularyError(
+            "templates and background words are for new classes: give --classes, or leave --template and --background "
+            "out"
+        )
     return merge(parts, threshold=threshold)
 
 

@@ -201,7 +201,7 @@ def test_ctrl_c_ends_a_build(tiny: Bundle) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     word, steps = done.stdout.split()
     assert word == "stopped", done.stderr
-    assert 1 <= int(steps) < 50
+    assert 1 <= int(steps) < 200  # of some 300, each 20 ms long
 
 
 def test_bars_follow_the_phases() -> None:

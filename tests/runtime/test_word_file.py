@@ -128,7 +128,7 @@ def test_a_word_file_is_written_completely_or_not_at_all(tiny: Bundle, home: Wor
 
 
 def test_merging_unites_classes_and_keeps_their_thresholds(tiny: Bundle, home: WordFile) -> None:
-    other = gather(tiny, [], "Sofa|settee, floor:0.4, car:0.3", background="sky, wall", threshold=0.25)
+    other = gather(tiny, [], "Sofa|settee|Couch, floor:0.4, car:0.3", background="sky, wall", threshold=0.25)
     merged = merge([home, other]).vocabulary
     assert list(map(str, merged.classes)) == ["sofa|couch|settee:0.6", "car:0.3", "floor:0.4"]
     assert merged.background == ("wall", "sky")  # the floor is a class now
@@ -202,6 +202,13 @@ def test_the_segmenter_takes_a_word_file_without_a_text_encoder(tiny: Bundle, pa
         typed.set_classes("sofa", background="sky")  # other words than the file's, after it
 
 
+def test_a_background_that_was_chosen_stays_however_near_it_is(tiny: Bundle, tmp_path: Path) -> None:
+    chosen = gather(tiny, [], "car", background="automobile")
+    write_word_file(tmp_path / "near.safetensors", chosen, tiny.manifest)
+    with Segmenter(tiny, tmp_path / "near.safetensors") as segmenter:
+        assert segmenter._words.vocabulary.background == ("automobile",)
+
+
 def test_the_header_is_plain_json(path: Path, tiny: Bundle) -> None:
     header = vocabulary_header(path.read_bytes())
     assert header["fingerprint"] == tiny.manifest.fingerprint
@@ -237,7 +244,9 @@ def test_the_command_builds_merges_and_shows(tmp_path: Path, tiny: Bundle) -> No
     assert again.returncode == 1
     assert "a.safetensors exists: choose another --output, or add --overwrite" in again.stderr
     lost = words("tiny", "a.safetensors", "--template", "the {}", cwd=tmp_path)
-    assert "templates are for new words" in lost.stderr
+    assert "templates and background words are for new classes" in lost.stderr
+    lost = words("tiny", "a.safetensors", "--background", "sky", cwd=tmp_path)
+    assert "templates and background words are for new classes" in lost.stderr
 
 
 def test_the_page_is_true(tmp_path: Path, tiny: Bundle) -> None:
