@@ -18,6 +18,7 @@ from runtime.cuda import find_gpu, load_cuda
 from runtime.engine_profile import MOST_WORDS
 from runtime.errors import EngineError, TclEdgeError
 from runtime.tensorrt_engine import load_tensorrt, open_tensorrt
+from runtime.vocabulary import parse_classes
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
@@ -150,6 +151,8 @@ def run(
     try:
         check_replaceable(output, overwrite=overwrite)
         precision, size = _precision(dtype, fp16, int8), _size(imgsz)
+        if classes is not None:
+            parse_classes(classes)
         if tensorrt:
             _require_tensorrt()
     except (TclEdgeError, ValueError) as error:
