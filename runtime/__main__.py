@@ -42,6 +42,10 @@ python -m runtime 0 --classes "cup, laptop, hand" --background "wall, desk"   (c
 
 python -m runtime photos/ masks/ --classes words.txt --background none   (class-index PNGs and classes.txt)
 
+python -m runtime words tiny --classes "car:0.6, road|asphalt" --output street.safetensors   (words saved, and compared)
+
+python -m runtime engine street.tclb   (build the TensorRT engine of this device, for --provider tensorrt)
+
 python -m runtime doctor   (what is installed, what does not work, and what to do about it)
 """
 
@@ -116,7 +120,6 @@ def run(
             latency = Latency(log)
             if threads is not None:
                 cv2.setNumThreads(threads)
-            stop = stack.enter_context(_stop_on_signal())
             frames = stack.enter_context(open_source(source))
             segmenter = stack.enter_context(
                 Segmenter(
@@ -132,6 +135,7 @@ def run(
                 )
             )
             _refuse_same_file(source, names)
+            stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
             outputs = [open_sink(name, fps=frames.fps) for name in names]
             advance = stack.enter_context(_progress(frames))
             try:

@@ -136,6 +136,23 @@ def test_a_signal_finishes_the_video(number: signal.Signals, tmp_path: Path) -> 
     assert sum(1 for _ in frames(tmp_path / "o.mp4")) > 0
 
 
+def test_ctrl_c_ends_a_segmenter_that_takes_minutes_to_open(tmp_path: Path) -> None:
+    """As with the first engine on a device; here it sleeps."""
+    code = (
+        "import sys, time, runtime.__main__ as program\n"
+        "program.Segmenter = lambda *_, **__: (print('opening', flush=True), time.sleep(100))\n"
+        "sys.argv = ['runtime', 'test://pattern', 'o.mp4']\n"
+        "program.main()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "opening\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_has_examples(tmp_path: Path) -> None:
     done = runtime("--help", cwd=tmp_path)
     assert done.returncode == 0
