@@ -5,25 +5,21 @@ which has the same parser and builder and needs no GPU. Nothing of this module h
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
 from runtime.bundle import Bundle, GraphSpec, InputSpec
 from runtime.cuda import Buffers, CudaMemory, DeviceMemory, Gpu, find_gpu, load_cuda
-from runtime.engine import Arrays, Engine, OnnxRuntimeEngine, check_inputs
+from runtime.engine import Arrays, OnnxRuntimeEngine, check_inputs
 from runtime.engine_cache import EngineCache, Identity, default_folder
+from runtime.engine_check import compare, require_agreement, sample_inputs
 from runtime.engine_profile import MOST_WORDS, Profile, segmenter_profile
 from runtime.errors import EngineError
 from runtime.tensorrt_builder import ProgressBars, build_plan, check_version
-
-AGREEMENT = {"fp32": 0.995, "fp16": 0.995, "int8": 0.95}
-"""Share of labels that an engine must have in common with ONNX Runtime, by the precision of the graph."""
 
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 """By the names of `tensorrt.DataType`. Its own table of NumPy types breaks with some versions of NumPy."""
@@ -118,61 +114,6 @@ class TensorRTEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How far an engine is from ONNX Runtime: largest difference of a soft mask, share of equal labels."""
-
-    max_error: float
-    label_agreement: float
-
-
-def compare(engine: Engine, reference: Engine, inputs: Arrays) -> Comparison:
-    """Run both on the same inputs and compare their masks.
-
-    Raises:
-        EngineError: the engine gives another shape, or numbers that are not finite.
-    """
-    given, expected = engine.infer(inputs)["masks"], reference.infer(inputs)["masks"]
-    if given.shape != expected.shape or not np.isfinite(given).all():
-        raise EngineError(
-            f"the engine gives masks of shape {given.shape}, {np.isfinite(given).mean():.1%} of them finite; "
-            f"ONNX Runtime gives {expected.shape}: export with another precision"
-        )
-    error = np.abs(np.asarray(given, np.float32) - expected)
-    return Comparison(float(error.max()), float((given.argmax(1) == expected.argmax(1)).mean()))
-
-
-def require_agreement(comparison: Comparison, spec: GraphSpec) -> None:
-    """Refuse an engine that labels otherwise than ONNX Runtime.
-
-    Raises:
-        EngineError: fewer labels are equal than the precision allows.
-    """
-    least = AGREEMENT[spec.precision]
-    if not comparison.label_agreement >= least:
-        raise EngineError(
-            f"the engine of {spec.file} ({spec.precision}) has {comparison.label_agreement:.2%} of its labels in "
-            f"common with ONNX Runtime, expected {least:.1%}; largest difference of a soft mask "
-            f"{comparison.max_error:.2g}. It was not kept: export with another precision, or use --provider cuda"
-        )
-
-
-def sample_inputs(spec: GraphSpec, profile: Profile) -> dict[str, npt.NDArray[np.float32]]:
-    """Make inputs of the usual sizes: pictures with structure at every scale, rows of unit length."""
-    random = np.random.default_rng(0)
-    samples = {}
-    for name, (_, usual, _) in profile.shapes(spec).items():
-        array = random.standard_normal(usual, np.float32)
-        if len(usual) == 4:
-            height, width = usual[2:]
-            grids = [cv2.resize(random.standard_normal((n, n, 3)), (width, height)) for n in (3, 8, 24, 64)]
-            array[:] = np.sum(grids, axis=0).transpose(2, 0, 1) / 2
-        else:
-            array /= np.linalg.norm(array, axis=-1, keepdims=True)
-        samples[name] = array
-    return samples
 
 
 def load_tensorrt() -> Any:
@@ -284,7 +225,7 @@ def open_tensorrt(
     profile = segmenter_profile(input_spec, words=max(words, most_words), batch=batch)
 
     def verify(plan: bytes) -> str:
-        inputs = sample_inputs(spec, profile)
+        inputs = sample_inputs(bundle, input_spec, profile)
         with (
             TensorRTEngine(plan, spec, trt=trt, memory=CudaMemory(cudart)) as engine,
             OnnxRuntimeEngine(bundle.read(spec.file), spec) as reference,

@@ -10,8 +10,8 @@ import pytest
 
 from runtime.doctor_nvidia import JETPACKS
 from runtime.engine_cache import FOLDER_VARIABLE
+from runtime.engine_check import TOLERANCES
 from runtime.engine_profile import MOST_WORDS, STRETCH
-from runtime.tensorrt_engine import AGREEMENT
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")
@@ -44,7 +44,10 @@ def test_every_option_of_its_commands_exists(command: tuple[str, ...]) -> None:
 def test_its_numbers_are_those_of_the_code() -> None:
     assert f"1 to {MOST_WORDS} words" in PAGE
     assert f"{STRETCH * STRETCH:.2f} times" in PAGE
-    assert f"under {AGREEMENT['fp16']:.1%} equal labels (int8: {AGREEMENT['int8']:.0%})".replace("%", " %") in PAGE
+    for precision, written in (("fp16", "under {:.1f} %\n  equal labels"), ("int8", "(int8: {:.0f} %)")):
+        assert written.format(100 * TOLERANCES[precision].label_agreement) in PAGE
+    assert f"over {TOLERANCES['fp16'].mean_error:g} mean difference" in PAGE
+    assert f"(int8: {TOLERANCES['int8'].mean_error:g})" in PAGE
     assert f"${FOLDER_VARIABLE}" in PAGE
     releases = re.search(r"Jetson Linux .*?\| (\d+) \| (\d+) \| (\d+) \|", PAGE)
     assert releases is not None

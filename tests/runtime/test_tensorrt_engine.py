@@ -23,16 +23,7 @@ from runtime.engine import OnnxRuntimeEngine
 from runtime.engine_cache import EngineCache
 from runtime.engine_profile import segmenter_profile
 from runtime.errors import EngineError
-from runtime.tensorrt_engine import (
-    DTYPES,
-    Comparison,
-    TensorRTEngine,
-    compare,
-    load_tensorrt,
-    obtain_plan,
-    require_agreement,
-    sample_inputs,
-)
+from runtime.tensorrt_engine import DTYPES, TensorRTEngine, load_tensorrt, obtain_plan
 
 ORIN = Gpu("Orin", "8.7", "CUDA 12.6")
 
@@ -233,28 +224,6 @@ def test_refused_plans_and_foreign_engines_are_explained(spec: GraphSpec, device
         TensorRTEngine(b"plan", spec, trt=stand_in(device), memory=HostMemory())
 
 
-def test_an_engine_that_computes_something_else_is_not_kept(
-    tiny: Bundle, spec: GraphSpec, device: StandInEngine, onnx: OnnxRuntimeEngine
-) -> None:
-    profile = segmenter_profile(tiny.manifest.input, words=40)
-    given = sample_inputs(spec, profile)
-    assert given["image"].shape == profile.shapes(spec)["image"][1]
-    assert np.allclose(np.linalg.norm(given["text"], axis=1), 1, atol=1e-5)
-    with TensorRTEngine(b"plan", spec, trt=stand_in(device), memory=HostMemory()) as engine:
-        same = compare(engine, onnx, given)
-        assert same == Comparison(0.0, 1.0)
-        require_agreement(same, spec)
-        device.error = np.random.default_rng(0).random(onnx.infer(given)["masks"].shape)
-        wrong = compare(engine, onnx, given)
-        with pytest.raises(EngineError, match=r"\(fp32\) has \d+\.\d\d% of its labels .* expected 99\.5%.*not kept"):
-            require_agreement(wrong, spec)
-        device.error = np.nan
-        with pytest.raises(EngineError, match=r"0\.0% of them finite"):
-            compare(engine, onnx, given)
-    with pytest.raises(EngineError, match="expected 99"):
-        require_agreement(Comparison(float("nan"), float("nan")), spec)
-
-
 def obtained(
     tiny: Bundle, cache: EngineCache, verify=lambda plan: "fine", words: int = 32, trt: Any = None
 ) -> tuple[bytes, str]:
@@ -349,9 +318,9 @@ def test_the_segmenter_builds_verifies_keeps_and_runs_an_engine(
         said = capfd.readouterr().err
         assert ("100.00% of the labels as with ONNX Runtime" in said) == (start == "first")
     assert len(trt.loaded) == 3  # to verify it, to run it, and to run it again
-    device.error = np.random.default_rng(0).random((1, 32, 1, 1))
+    device.error = 0.1
     monkeypatch.setenv("TCL_EDGE_ENGINES", str(tmp_path / "others"))
-    with pytest.raises(EngineError, match="of its labels in common with ONNX Runtime"):
+    with pytest.raises(EngineError, match="its masks differ by 0.1 on average"):
         Segmenter(tiny, "car, road", provider="tensorrt")
     assert not list((tmp_path / "others").glob("*.plan"))
 
