@@ -89,5 +89,5 @@ def require_agreement(comparison: Comparison, spec: GraphSpec) -> None:
     raise EngineError(
         f"the engine of {spec.file} ({spec.precision}) has {comparison.label_agreement:.2%} of its labels in common "
         f"with ONNX Runtime (at least {least.label_agreement:.1%}), its masks differ by {comparison.mean_error:.2g} on "
-        f"average (at most {least.mean_error:g}). It was not kept: export with another precision, or use --provider cuda"
+        f"average (at most {least.mean_error:g}). It was not kept: export with another precision, or --provider cuda"
     )
