@@ -181,8 +181,12 @@ class EngineCache:
 
     @contextmanager
     def _lock(self, key: str, note: Callable[[str], None]) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
+        try:
+            from filelock import FileLock, Timeout
+        except ImportError as error:
+            raise EngineError(
+                f"building an engine needs the package filelock ({error}): `pip install filelock`"
+            ) from None
         lock = FileLock(self.folder / f"{key}.lock", mode=0o600)
         try:
             lock.acquire(timeout=0)

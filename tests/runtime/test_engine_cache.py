@@ -149,6 +149,14 @@ def test_a_build_that_fails_or_is_interrupted_leaves_nothing(cache: EngineCache)
     assert Builder().obtain(cache) == PLAN
 
 
+def test_without_filelock_nothing_is_built(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    builder = Builder()
+    with pytest.raises(EngineError, match="`pip install filelock`"):
+        builder.obtain(cache)
+    assert builder.built == 0
+
+
 def test_a_folder_that_others_can_write_is_refused(cache: EngineCache) -> None:
     Builder().obtain(cache)
     cache.folder.chmod(0o777)
