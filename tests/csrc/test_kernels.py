@@ -15,16 +15,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def sanitizes(compiler: str) -> bool:
-    command = [compiler, "-x", "c++", "-fsanitize=address,undefined", "-", "-o", "/dev/null"]
-    return subprocess.run(command, input="int main() {}", text=True, capture_output=True, check=False).returncode == 0
+    for what in ("address,undefined", "thread"):
+        command = [compiler, "-x", "c++", f"-fsanitize={what}", "-", "-o", "/dev/null"]
+        if subprocess.run(command, input="int main() {}", text=True, capture_output=True, check=False).returncode != 0:
+            return False
+    return True
 
 
 # Clang compiles sanitizers several times faster than GCC.
 COMPILER = next((name for name in ("clang++", "g++") if shutil.which(name) and sanitizes(name)), None)
 
 
-def run(*command: str | Path) -> str:
-    environment = {**os.environ, "CXX": COMPILER} if COMPILER else None
+def run(*command: str | Path, **variables: str) -> str:
+    environment = {**os.environ, **({"CXX": COMPILER} if COMPILER else {}), **variables}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -34,6 +37,12 @@ def run(*command: str | Path) -> str:
 @pytest.mark.skipif(COMPILER is None, reason="needs a compiler with sanitizers")
 def test_sanitizers_find_nothing_and_all_paths_agree():
     assert "500 cases, digest" in run(ROOT / "tests/csrc/run", "address")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(COMPILER is None, reason="needs a compiler with sanitizers")
+def test_threads_do_not_race():
+    assert "100 cases, digest" in run(ROOT / "tests/csrc/run", "thread", CASES="100")
 
 
 @pytest.mark.slow
