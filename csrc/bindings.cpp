@@ -70,7 +70,7 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
               const std::optional<Array<float>>& likeness, const std::optional<Array<float>>& thresholds,
               const std::optional<Array<std::uint16_t>>& groups) {
   const bool half = masks.dtype().kind() == 'f' && masks.itemsize() == 2;
-  require(half || py::isinstance<Array<float>>(masks), "masks: expected float32 or float16");
+  require(half || py::isinstance<py::array_t<float, 0>>(masks), "masks: expected float32 or float16");
   require((masks.flags() & py::array::c_style) != 0, "masks: expected contiguous memory");
   require(masks.ndim() == 3 && masks.size() > 0, "masks: expected (N, h, w), not empty");
   const tcl::Execution execution = checked_execution(threads, path);

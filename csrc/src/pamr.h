@@ -93,22 +93,21 @@ struct Offset {
                                              std::int64_t y, float* row_weights) {
   const auto count = static_cast<std::int64_t>(offsets.size());
   // The reference counts the centre pixel once for every dilation, that is for every eight neighbours.
-  const auto centres = static_cast<float>(count / 8);
-  const float samples = static_cast<float>(count) + centres;
+  const auto samples = static_cast<float>(count + count / 8);
   for (std::int64_t x = 0; x < image.width; x += kLanes) {
     float* weights = row_weights + x / kTile * count * kTile + x % kTile;
     for (std::int64_t k = 0; k < count; ++k) store(weights + k * kTile, all(0.0f));
     for (std::int64_t c = 0; c < 3; ++c) {
       const Floats centre = load<Floats>(image.row(c, y) + x);
-      Floats sum = all(0.0f);  // of differences from the centre, which is more exact than of values
-      for (const Offset& o : offsets) sum += load<Floats>(image.row(c, y + o.down) + x + o.right) - centre;
-      const Floats mean = sum / samples;
-      Floats squares = centres * mean * mean;
+      // Of differences from the centre, which is more exact than of values: it is among the samples itself,
+      // so what is taken from the sum of squares is at most eight ninths of it.
+      Floats sum = all(0.0f), squares = all(0.0f);
       for (const Offset& o : offsets) {
-        const Floats d = load<Floats>(image.row(c, y + o.down) + x + o.right) - centre - mean;
+        const Floats d = load<Floats>(image.row(c, y + o.down) + x + o.right) - centre;
+        sum += d;
         squares += d * d;
       }
-      Floats deviation = squares / (samples - 1.0f);
+      Floats deviation = (squares - sum * sum / samples) / (samples - 1.0f);
       for (int i = 0; i < kLanes; ++i) deviation[i] = __builtin_sqrtf(deviation[i]);
       const Floats per_unit = 1.0f / (1e-8f + 0.1f * deviation);
       for (std::int64_t k = 0; k < count; ++k) {

@@ -4,6 +4,9 @@ Oracles: the PyTorch form, evaluated in double precision, within 1e-5 of masks i
 PyTorch form itself is off by more); and closed forms.
 """
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -116,3 +119,20 @@ MASKS, IMAGE = np.zeros((2, 4, 4), np.float32), np.zeros((8, 8, 3), np.uint8)
 def test_wrong_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         pamr(**{"masks": MASKS, "image": IMAGE, **arguments})
+
+
+def test_memory_that_cannot_be_had_is_a_memory_error():
+    """In a process of its own with 2 GB of addresses: the weights alone take 1.7."""
+    pytest.importorskip("resource")
+    code = (
+        "import resource, numpy as np\n"
+        "from runtime.pamr import pamr\n"
+        "masks, image = np.zeros((1, 3000, 3000), np.float32), np.zeros((2, 2, 3), np.uint8)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\n"
+        "try:\n"
+        "    pamr(masks, image)\n"
+        "except MemoryError:\n"
+        "    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "refused\n", done.stderr

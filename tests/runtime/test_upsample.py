@@ -497,3 +497,40 @@ def test_result_that_cannot_be_allocated_is_a_memory_error():
             upsample_argmax(np.zeros((300, 1, 1), np.float32), (65535, 65535))
     finally:
         resource.setrlimit(resource.RLIMIT_AS, used)
+
+
+LABELS, BLENDED = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
+PAINT = {"frame": FRAME, "colors": COLORS, "blended": BLENDED, "alpha_256": 128}
+GUIDE = {"guide": FRAME, "brightness": np.zeros((3, 3), np.uint8), "likeness": np.ones(256, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"masks": MASKS.astype(np.float64)}, ValueError, "masks: expected float32 or float16"),
+        ({"masks": MASKS[0]}, ValueError, "masks: expected .N, h, w., not empty"),
+        ({"masks": MASKS[:, ::2]}, ValueError, "masks: expected contiguous memory"),
+        ({"masks": np.zeros((257, 1, 1), np.float32)}, ValueError, "labels: too few bits for the classes"),
+        ({"masks": np.zeros((65536, 1, 1), np.float32)}, ValueError, "masks: expected at most 65535"),
+        ({"labels": LABELS[:0]}, ValueError, "labels: expected .height, width., not empty"),
+        ({"labels": LABELS.astype(np.int32)}, TypeError, "incompatible function arguments"),
+        ({"confidence": LABELS[:2].copy()}, ValueError, "confidence: expected .height, width. like the labels"),
+        ({**PAINT, "frame": FRAME[:3]}, ValueError, "frame: expected .height, width, 3. like the labels"),
+        ({**PAINT, "frame": None}, ValueError, "frame and colors: expected with blended"),
+        ({**PAINT, "colors": COLORS[:1]}, ValueError, "colors: expected one row a class"),
+        ({**PAINT, "alpha_256": 257}, ValueError, "alpha_256: expected 0 to 256"),
+        ({**PAINT, "blended": BLENDED[:3].copy()}, ValueError, "blended: expected .height, width, 3. like the labels"),
+        ({**GUIDE, "guide": FRAME[:3]}, ValueError, "guide: expected .height, width, 3. like the labels"),
+        ({**GUIDE, "brightness": np.zeros((3, 2), np.uint8)}, ValueError, "brightness: expected .h, w. like the masks"),
+        ({**GUIDE, "likeness": np.ones(255, np.float32)}, ValueError, "likeness: expected 256 numbers"),
+        ({"thresholds": np.zeros(2, np.float32)}, ValueError, "thresholds: expected a background, or -inf for mask 0"),
+        ({"thresholds": np.zeros(3, np.float32)}, ValueError, "thresholds: expected one number a mask"),
+        ({"groups": np.array([0, 2], np.uint16)}, ValueError, "groups: expected 0 first, then steps of 0 or 1"),
+        ({"groups": np.zeros(1, np.uint16)}, ValueError, "groups: expected one number a mask"),
+        ({"threads": 0}, ValueError, "threads: expected at least 1"),
+        ({"path": "quick"}, ValueError, "path: expected fastest, reference, dense or baseline"),
+    ],
+)
+def test_the_extension_itself_refuses_what_would_crash(arguments, error, message):
+    with pytest.raises(error, match=message):
+        _native.upsample(**{"masks": MASKS, "labels": LABELS, **arguments})
