@@ -49,9 +49,9 @@ def _label(distribution: Distribution) -> str:
     return f"{distribution.metadata['Name']} {distribution.version}"
 
 
-def _overwritten(module: str) -> Iterator[Finding]:
+def _overwritten(module: str, installed: list[Distribution]) -> Iterator[Finding]:
     """Find out whether several distributions bring the same module, and so overwrite each other."""
-    found = {d.metadata["Name"]: d for d in providers_of(module, list(distributions()))}
+    found = {d.metadata["Name"]: d for d in providers_of(module, installed)}
     if len(found) > 1:
         yield Finding(
             module,
@@ -63,7 +63,7 @@ def _overwritten(module: str) -> Iterator[Finding]:
 
 def _conflict(module: str) -> Iterator[Finding]:
     found = providers_of(module, list(distributions()))
-    problems = list(_overwritten(module))
+    problems = list(_overwritten(module, found))
     if problems:
         yield from problems
     elif found:
@@ -129,8 +129,9 @@ def _onnxruntime() -> Iterator[Finding]:
 
 def _tensorrt_wheels() -> Iterator[Finding]:
     """TensorRT's wheels for CUDA 12 and 13 have different names and the same modules."""
+    wheels = [d for d in distributions() if (d.metadata["Name"] or "").lower().startswith("tensorrt")]
     for module in ("tensorrt", "tensorrt_bindings", "tensorrt_libs"):
-        yield from _overwritten(module)
+        yield from _overwritten(module, wheels)
 
 
 def _torch() -> Iterator[Finding]:
