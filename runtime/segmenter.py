@@ -259,7 +259,9 @@ class Segmenter:
                 return upsample_guided(masks, frame, out=mask, **settings), None
             return upsample_argmax(masks, size, out=mask, **settings), None
         paint: dict[str, Any] = {"alpha": alpha, "skip": words.unpainted}
-        blended = reuse.blended if reuse is not None and fits and reuse.blended is not None else np.empty_like(frame)
+        blended = reuse.blended if reuse is not None and fits else None
+        if blended is None:
+            blended = np.empty(frame.shape, np.uint8)
         if self._refine == "edge":
             upsample_guided(masks, frame, out=mask, **settings)
             return mask, blend(frame, mask, words.colours, out=blended, **paint)

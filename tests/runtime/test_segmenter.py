@@ -206,6 +206,9 @@ def test_any_picture_is_segmented(segmenter: Segmenter, frame: np.ndarray) -> No
         assert np.array_equal(segmenter(given).mask, segmenter(frame).mask)
     assert segmenter(grey).mask.shape == grey.shape
     assert segmenter(frame[::-1, ::-1]).mask.shape == grey.shape
+    expected = segmenter(frame, overlay=True)
+    for given in (bgra, wide[:, ::2][:, :768], np.asfortranarray(frame)):
+        assert np.array_equal(segmenter(given, overlay=True).plot(), expected.plot())
     for size in ((1, 1), (1, 500), (500, 1), (2, 3)):
         assert segmenter(np.zeros((*size, 3), np.uint8), overlay=True).mask.shape == size
     with pytest.raises(FrameError, match=r"float64 given"):
