@@ -1,6 +1,6 @@
 """Twelve pictures by a rule, segmented by the shipped model.
 
-    python examples/gallery.py DATA OUT.png
+    python examples/gallery.py DATA OUT.jpg
 
 DATA is a folder as docs/tiny.md describes it, with the two clips in DATA/clips. The rule,
 written down before the pictures were looked at:

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from tcl_core.model import TCL
@@ -17,6 +18,7 @@ from tcl_core.tiny import (
     UNKNOWN_ID,
     ModelFileError,
     TinyImageEncoder,
+    build_tiny,
     load_tiny,
     read_tiny_config,
     save_tiny,
@@ -56,12 +58,26 @@ def test_image_tower_equals_timm(size: tuple[int, int]) -> None:
     assert ours.stride == 32
 
 
-def test_embedding_is_the_mean_of_the_dense_map(tiny: TCL) -> None:
+def test_embedding_is_the_mean_of_the_projected_map(tiny: TCL) -> None:
     """Oracle: pooling and projection are linear, so they commute; rounding only."""
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        mean = tiny.dense_embeddings(images).mean(dim=(2, 3))
+        encoder = tiny.image_encoder
+        mean = encoder.project(encoder.features(images)).mean(dim=(2, 3))
         torch.testing.assert_close(tiny.image_encoder.embed(images), mean, rtol=1e-4, atol=1e-4)
+
+
+def test_the_grounder_was_trained(tiny: TCL) -> None:
+    """Oracle: with its gates shut, the decoder is the projected map enlarged; what ships differs from that."""
+    images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = tiny.image_encoder.features(images)
+        trained = tiny.ground(features)
+        untrained = F.interpolate(tiny.image_encoder.project(features), scale_factor=2.0, mode="bilinear")
+        assert trained.shape == (1, 256, 4, 6)
+        assert not torch.allclose(trained, untrained, atol=0.1)
+        shut = build_tiny(read_tiny_config(), tiny.text_encoder.tokenizer)  # type: ignore[arg-type]
+        torch.testing.assert_close(shut.ground(features), untrained)
 
 
 def test_sides_must_be_multiples_of_32(tiny: TCL) -> None:
