@@ -1,6 +1,7 @@
 """How many multiplications a segmenter takes: counted in its ONNX graph, and in PyTorch before any rewriting."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from math import prod
 from typing import Any, Literal
 
@@ -51,18 +52,19 @@ def count_in_pytorch(
 
     Nothing is computed: the module runs on tensors that have a shape only.
     """
-    state = {name: tensor.to("meta") for name, tensor in _named_tensors(graph)}
+    shaped = _shape_of(graph)
     counter = FlopCounterMode(display=False)
     # The fused kernel of attention is not counted; its parts are.
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
-        shaped = tuple(torch.ones(*shape, device="meta") for shape in inputs)
-        torch.func.functional_call(graph, state, shaped, tie_weights=False)
+        shaped(*(torch.ones(*shape, device="meta") for shape in inputs))
     if kind == "all":
         return int(counter.get_total_flops() // 2)
     counts = counter.get_flop_counts()["Global"]
     return int(sum(flops for operator, flops in counts.items() if "convolution" in str(operator)) // 2)
 
 
-def _named_tensors(graph: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from graph.named_parameters(remove_duplicate=False)
-    yield from graph.named_buffers(remove_duplicate=False)
+def _shape_of(graph: nn.Module) -> nn.Module:
+    """Copy a module without its numbers."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.detach().to("meta"), False) for p in graph.parameters()}
+    memo |= {id(buffer): buffer.to("meta") for buffer in graph.buffers()}
+    return deepcopy(graph, memo)

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from export.errors import OptionError
+from export.pictures import picture_paths
 from export.rewrite import PARTS, Rewrite
 from export.subject import Subject
 from export.to_onnx import OPSET
@@ -84,6 +85,8 @@ def check(options: Options, subject: Subject) -> None:
         raise OptionError("--fold-text makes a constant graph and --dynamic a flexible one: leave out one of them")
     if options.precision == "int8" and options.calibration is None:
         raise OptionError("--int8 needs --calib FOLDER with some dozens of pictures like those the camera will see")
+    if options.calibration is not None:
+        picture_paths(options.calibration)
     if options.precision != "int8" and (options.calibration or options.force):
         raise OptionError("--calib and --force belong to --int8: add it, or leave them out")
     if options.precision != "fp32" and options.weights == "fp16":

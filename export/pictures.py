@@ -38,13 +38,19 @@ def folder_pictures(folder: Path) -> list[BGR]:
     Raises:
         OptionError: there is no such folder, no picture in it, or one that cannot be read.
     """
+    paths = picture_paths(folder)
+    step = max(len(paths) / MOST, 1)
+    return [_read(paths[int(index * step)]) for index in range(min(len(paths), MOST))]
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """List the pictures of a folder; errors as for `folder_pictures`."""
     if not folder.is_dir():
         raise OptionError(f"--calib {folder} is no folder: expected one with pictures like those the camera will see")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not paths:
         raise OptionError(f"no picture in {folder}: expected {', '.join(sorted(PICTURES))}")
-    step = max(len(paths) / MOST, 1)
-    return [_read(paths[int(index * step)]) for index in range(min(len(paths), MOST))]
+    return paths
 
 
 def _read(path: Path) -> BGR:

@@ -6,6 +6,7 @@ TensorRT 11 has no precision switches any more, so the graph itself must say wha
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,36 @@ LARGEST_HALF = 65504.0
 RISK = LARGEST_HALF / 2
 """A number this large in the pictures at hand may be beyond float16 in others."""
 
+
+@dataclass(frozen=True)
+class Island:
+    """What is kept in float32: operators of some kinds, and those that begin the graph, a share of all.
+
+    Rounding at the beginning is amplified by everything after it.
+    """
+
+    kinds: tuple[str, ...] = ()
+    beginning: float = 0.0
+
+    def nodes(self, model: onnx.ModelProto) -> set[str]:
+        """Name the nodes."""
+        count = round(self.beginning * len(model.graph.node))
+        first = {node.name for node in model.graph.node[:count]}
+        return first | {node.name for node in model.graph.node if node.op_type in self.kinds}
+
+
+NORMS = ("ReduceL2", "LayerNormalization")
+FINE = (*NORMS, "Softmax", "Einsum", "Sigmoid", "Div", "Gelu")
 ISLANDS = (
-    (),
-    ("ReduceL2",),
-    ("ReduceL2", "LayerNormalization"),
-    ("ReduceL2", "LayerNormalization", "Softmax"),
-    ("ReduceL2", "LayerNormalization", "Softmax", "Einsum", "Sigmoid", "Div", "Gelu"),
+    Island(),
+    Island(NORMS[:1]),
+    Island(NORMS),
+    Island((*NORMS, "Softmax")),
+    Island((*NORMS, "Softmax"), beginning=0.1),
+    Island((*NORMS, "Softmax"), beginning=0.25),
+    Island(FINE, beginning=0.4),
 )
-"""Operators that are kept in float32, tried in this order until the graph does what PyTorch does."""
+"""Tried in this order until the graph does what PyTorch does."""
 
 SQUARING = ("ReduceL2", "LayerNormalization")
 """Operators whose inside is the square of their input."""
@@ -55,23 +78,26 @@ def half_arithmetic(
     """
     overflowing = overflowing_nodes(model, inputs)
     problem = ""
-    for types in ISLANDS:
-        kept = {node.name for node in model.graph.node if node.op_type in types} | set(overflowing)
+    tried: set[frozenset[str]] = set()
+    for island in ISLANDS:
+        kept = island.nodes(model) | set(overflowing)
+        if frozenset(kept) in tried:
+            continue
+        tried.add(frozenset(kept))
         converted = _converted(model, kept)
         if not (problem := accept(converted)):
             counts = Counter(node.op_type for node in model.graph.node if node.name in kept)
             return converted, tuple(f"{kind} x {count}" for kind, count in sorted(counts.items()))
     beyond = "; ".join(f"{name} reaches {value:.2g}" for name, value in list(overflowing.items())[:5])
     raise PrecisionError(
-        f"in float16 the graph differs too much, also with {', '.join(ISLANDS[-1])} in float32: {problem}. "
+        f"in float16 the graph differs too much, also with {', '.join(FINE)} in float32: {problem}. "
         + (f"Beyond float16 in the pictures at hand, and kept in float32: {beyond}. " if beyond else "")
         + "Export in fp32, or with --fp16-weights"
     )
 
 
 def _converted(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = _with_own_weights(model, kept)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one line for every weight below float16's smallest number
         converted: onnx.ModelProto = convert_float_to_float16(
@@ -82,6 +108,24 @@ def _converted(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
             node_block_list=sorted(kept),
         )
     return converted
+
+
+def _with_own_weights(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
+    """Copy a graph so that no weight is shared between a node that stays in float32 and one that does not."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    shared = {name for node in copy.graph.node if node.name not in kept for name in node.input}
+    weights = {weight.name: weight for weight in copy.graph.initializer if weight.name in shared}
+    own: dict[str, str] = {}
+    for node in copy.graph.node:
+        for index, name in enumerate(node.input):
+            if node.name in kept and name in weights:
+                own[name] = node.input[index] = f"{name}/fp32"
+    for name, renamed in own.items():
+        weight = copy.graph.initializer.add()
+        weight.CopyFrom(weights[name])
+        weight.name = renamed
+    return copy
 
 
 def overflowing_nodes(model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:

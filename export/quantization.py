@@ -47,7 +47,7 @@ def quantized(model: onnx.ModelProto, inputs: Iterable[Arrays], kinds: tuple[str
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
-                extra_options={"ActivationSymmetric": True, "MatMulConstBOnly": True, "CalibMaxIntermediateOutputs": 4},
+                extra_options={"ActivationSymmetric": True, "MatMulConstBOnly": True},
             )
         finally:
             logging.disable(logging.NOTSET)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from export.errors import ParityError
+from export.errors import ParityError, SubjectError
 from export.options import Options
 from export.precision import half_storage
 from export.stages import Stages, weights_key
@@ -70,6 +70,7 @@ def export_text(subject: Subject, options: Options, words: tuple[WordClass, ...]
     stages.tell("encoding the words", "begins")
     tower = TextTower(subject.tokenizer, subject.text, data, spec)
     background = background_words(subject.background, words)
+    compare_tokens(subject, tower, [*background, *(phrase for word in words for phrase in word.phrases)])
     vocabulary = Vocabulary.build(words, tower, background=background, threshold=subject.background.threshold)
     compare_text(subject, tower, list(vocabulary.rows), TOLERANCES[stored])
     return TextGraph(data, spec, vocabulary)
@@ -81,27 +82,44 @@ def background_words(background: BackgroundSpec, words: tuple[WordClass, ...]) -
     return tuple(word for word in background.words if word.casefold() not in phrases)
 
 
-def compare_text(subject: Subject, tower: TextTower, phrases: list[str], tolerance: float) -> None:
-    """Compare tokens and embeddings of every phrase in every template, and of one row alone.
+def compare_tokens(subject: Subject, tower: TextTower, phrases: list[str]) -> None:
+    """Compare the tokens of every phrase in every template with those of the model's own tokenizer.
 
     Raises:
+        SubjectError: the model's own tokenizer makes tokens that the model does not have.
         ParityError: they differ.
     """
-    prompts = [template.format(phrase) for phrase in phrases for template in subject.text.templates]
+    prompts = _prompts(subject, phrases)
     tokens = tower.tokenizer(prompts)
-    own = subject.model.text_encoder.tokenize(prompts).numpy()
+    try:
+        own = subject.model.text_encoder.tokenize(prompts).numpy()
+    except ValueError as error:
+        raise SubjectError(f"{subject.name} cannot read words: {error}") from error
     read, expected = _same_length(tokens, own, subject.text.pad_id)
     if (different := (read != expected).any(axis=1)).any():
         raise ParityError(
             f"the tokenizer's file reads {prompts[int(different.argmax())]!r} as other tokens than the model's own "
             "tokenizer: leave that word out, and report it"
         )
-    for rows in (tokens[:64], tokens[:1]):
+
+
+def compare_text(subject: Subject, tower: TextTower, phrases: list[str], tolerance: float) -> None:
+    """Compare the embeddings of phrases, many rows at once and one alone.
+
+    Raises:
+        ParityError: they differ.
+    """
+    tokens = tower.tokenizer(_prompts(subject, phrases)[:64])
+    for rows in (tokens, tokens[:1]):
         error = embedding_error(subject, tower, rows)
         if not error <= tolerance:
             raise ParityError(
                 f"the text encoder differs from PyTorch by {error:.2g} on {len(rows)} rows (allowed {tolerance:g})"
             )
+
+
+def _prompts(subject: Subject, phrases: list[str]) -> list[str]:
+    return [template.format(phrase) for phrase in phrases for template in subject.text.templates]
 
 
 def _same_length(a: Tokens, b: Tokens, pad_id: int) -> tuple[Tokens, Tokens]:

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ import pytest
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "COLUMNS": "200"}
+    env = {**os.environ, "COLUMNS": "200", "XDG_CACHE_HOME": str(cwd.parent / "cache")}
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -42,7 +43,12 @@ def test_the_printed_command_works(tmp_path: Path) -> None:
     [
         (["--output", "b"], "b given, expected a directory name ending in .tclb"),
         (["--output", "old.tclb"], "old.tclb exists and is not a bundle: choose another --output"),
-        (["--output", "b.tclb", "--model", "tinny"], "no model 'tinny': did you mean tiny?"),
+        (["--output", "b.tclb", "--model", "tinny"], "no model 'tinny': did you mean tiny"),
+        (["--output", "b.tclb", "--model", "tiny.pt"], "no file tiny.pt"),
+        (["--output", "b.tclb", "--imgsz", "4k"], "--imgsz 4k given, expected a side like 448"),
+        (["--output", "b.tclb", "--imgsz", "100"], "takes multiples of 32"),
+        (["--output", "b.tclb", "--half", "--int8"], "fp16 and int8 given: choose one precision"),
+        (["--output", "b.tclb", "--dtype", "int8"], "--int8 needs --calib FOLDER"),
         (["--output", "b.tclb", "--classes", "cat, cat"], "'cat' is given twice"),
     ],
 )
@@ -68,3 +74,34 @@ def test_help_has_examples(tmp_path: Path) -> None:
     done = export("--help", cwd=tmp_path)
     assert done.returncode == 0
     assert 'python -m export --model tiny --classes "person, bicycle, road"' in done.stdout
+
+
+def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Oracle: Ctrl-C while the segmenter is traced; then the same command again, which reuses the text encoder."""
+    work, cache = tmp_path / "work", tmp_path / "cache"
+    work.mkdir()
+    command = [sys.executable, "-m", "export", "--output", "b.tclb", "--cache-dir", str(cache)]
+    with subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("encoding the words: done"):
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+        assert process.wait(timeout=120) == 130, said
+    assert "interrupted: nothing was written" in said
+    assert list(work.iterdir()) == []
+    kept = list(cache.iterdir())
+    assert [path.suffix for path in kept] == [".stage"]
+    kept[0].write_bytes(kept[0].read_bytes()[:-1] + b"?")
+    again = run([*command, "--atol", "1e-12"], work)
+    assert again.returncode == 1
+    assert "tracing the text encoder: done again: what was kept of it is damaged" in again.stderr
+    assert "the exported graph differs from PyTorch" in again.stderr
+    assert "Worst tensors, in the order of computation" in again.stderr
+    assert list(work.iterdir()) == []
+    last = run(command, work)
+    assert last.returncode == 0, last.stderr
+    for stage in ("tracing the text encoder", "tracing the segmenter", "counting operations"):
+        assert f"{stage}: reused: nothing it depends on has changed" in last.stderr
+    assert "GMAC in the graph" in last.stdout
