@@ -120,3 +120,47 @@ def test_impossible_settings_and_listings_are_refused(parts: tuple[ShardPairs, o
         open_backgrounds(tmp_path / "backgrounds")
     with pytest.raises(DataError, match="expected one class a line"):
         build_validator(FolderValidation("folder", str(tmp_path)), 96)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> object:
+    """Four photographs of one colour each, of odd shapes."""
+    directory = tmp_path / "photos"
+    directory.mkdir()
+    for (caption, colour), size in zip(
+        [*COLOURS.items(), ("white thing", (255, 255, 255))], [(70, 31), (30, 90), (50, 50), (33, 64)], strict=True
+    ):
+        Image.new("RGB", size, colour).save(directory / f"{caption}.png")
+        (directory / f"{caption}.txt").write_text(f"{caption}.")
+    return folder_pairs(directory)
+
+
+def test_mosaics_show_two_or_four_photos_and_name_them(parts: tuple[ShardPairs, object], photos: object) -> None:
+    """The colour of every pixel tells which photograph it is; each is named once, however often it is shown."""
+    colours = COLOURS | {"white thing": (255, 255, 255)}
+    layouts = set()
+    for number in range(40):
+        made = composites(parts, photos=photos, mosaics=1.0).compose(number)
+        rgb = np.asarray(made.image).astype(int)
+        assert made.caption == ", ".join(made.phrases)
+        for label, phrase in enumerate(made.phrases, start=1):
+            shown = np.abs(rgb - colours[phrase]).max(axis=-1) == 0
+            assert shown.any()
+            assert (shown == (made.label_map == label)).all()
+        corners = made.label_map[[0, 0, -1, -1], [0, -1, 0, -1]]
+        layouts.add((bool(corners[0] != corners[1]), bool(corners[0] != corners[2])))
+    assert layouts >= {(True, False), (False, True), (True, True)}
+
+
+def test_photos_serve_as_backgrounds_in_their_share(parts: tuple[ShardPairs, object], photos: object) -> None:
+    """Grey is the wallpaper; every other background is a photograph, and its caption is the one that is named."""
+    with_photos = composites(parts, photos=photos, photo_backgrounds=0.5, name_background=1.0)
+    ended = [with_photos.compose(number).caption.endswith("on a grey wall") for number in range(60)]
+    assert 18 <= sum(ended) <= 42
+    everywhere = composites(parts, photos=photos, photo_backgrounds=1.0, name_background=1.0)
+    assert not any("grey" in everywhere.compose(number).caption for number in range(20))
+
+
+def test_without_photos_no_mosaics(parts: tuple[ShardPairs, object]) -> None:
+    with pytest.raises(DataError, match="mosaics 0.5.*and no photos"):
+        composites(parts, mosaics=0.5)
