@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 def run(output: Path, *overrides: str) -> Path:
     scenes = "data.sources=[{kind: scenes, count: 8, size: 64}]"
     settings = [f"output={output}", scenes, "data.image_size=64", "data.batch_size=4", "data.part_size=2", "steps=2"]
-    settings += [f"data.features={output / 'features'}", *overrides]
-    train(read_config([str(ROOT / "configs" / "tiny.yaml"), *settings]), console=Console(quiet=True))
+    settings += [f"data.features={output / 'features'}"]
+    train(read_config([str(ROOT / "configs" / "tiny.yaml"), *settings, *overrides]), console=Console(quiet=True))
     return output / "model"
 
 
@@ -51,3 +51,15 @@ def test_what_is_no_trained_tiny_is_refused(tmp_path: Path, capsys: pytest.Captu
     assert main([str(tmp_path / "nowhere")]) == 1
     assert "is missing" in capsys.readouterr().err
     assert main([]) == 2
+
+
+def test_parts_do_not_change_training_on_phrases(tmp_path: Path) -> None:
+    """Oracle: the undivided batch, all terms on, TCL_v with its re-encoding too; Adam enlarges rounding a little."""
+    overrides = ["data.features=''", "losses.tcl_v=0.1", "losses.contrastive=0.1", "steps=1"]
+    overrides += ["optimizer.learning_rate.warmup_steps=0", "optimizer.ema=0"]
+    whole, divided = (
+        import_model(run(tmp_path / str(size), f"data.part_size={size}", *overrides)).grounder.state_dict()
+        for size in (4, 2)
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(divided[name], value, rtol=1e-3, atol=2e-5, msg=name)
