@@ -244,7 +244,7 @@ class SegmenterExport:
         if self._folded is not None:
             assert size is not None
             counts = [len(self._words)]
-            return cases(self._reference, [(image(n, 1, size), counts) for n in (0, 3)], self._words)
+            return cases(self._reference, [(image(n, 1, size), counts) for n in (0, 3)], self._words, len(self._words))
         if size is not None:
             images = [(image(0, 1, size), [1, 3, 21]), (image(2, 2, size), [NUM_WORDS])]
         else:
@@ -254,7 +254,7 @@ class SegmenterExport:
                 (image(2, 2, (9 * step, 6 * step)), [NUM_WORDS]),
                 (image(3, 1, self._native), [21]),
             ]
-        return cases(self._reference, images, self._rows(NUM_WORDS))
+        return cases(self._reference, images, self._rows(NUM_WORDS), len(self._words))
 
     def _inputs(self, image: Embeddings, text: Embeddings) -> Arrays:
         return {"image": image} if self._folded is not None else {"image": image, "text": text}

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,7 +82,9 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(tmp_path:
     work, cache = tmp_path / "work", tmp_path / "cache"
     work.mkdir()
     command = [sys.executable, "-m", "export", "--output", "b.tclb", "--cache-dir", str(cache)]
-    with subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True) as process:
+    # Whoever starts the tests in the background has interrupts ignored, and children inherit that.
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=work, stderr=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("encoding the words: done"):

@@ -144,6 +144,7 @@ def test_int8_is_calibrated_and_judged(
     subject: Subject, stages: Stages, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = Options("int8", calibration=photos)
+    monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.5)})
     bundle = export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)
     assert bundle.manifest.segmenter.precision == "int8"
     errors = [record.max_error for record in bundle.manifest.parity]
