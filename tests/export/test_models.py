@@ -148,7 +148,7 @@ def test_int8_is_calibrated_and_judged(
     bundle = export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)
     assert bundle.manifest.segmenter.precision == "int8"
     errors = [record.max_error for record in bundle.manifest.parity]
-    assert 1e-5 < max(errors) < 0.2  # it does differ from float32, and not much
+    assert 1e-5 < max(errors) < 0.5  # it does differ from float32, and is not noise
     monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
     with pytest.raises(PrecisionError, match=r"in int8 too many labels differ: label agreement .* add --force"):
         export_bundle(subject, None, tmp_path / "c.tclb", options, stages=stages)
