@@ -139,16 +139,20 @@ def test_a_signal_finishes_the_video(number: signal.Signals, tmp_path: Path) -> 
 def test_ctrl_c_ends_a_segmenter_that_takes_minutes_to_open(tmp_path: Path) -> None:
     """As with the first engine on a device; here it sleeps."""
     code = (
-        "import sys, time, runtime.__main__ as program\n"
+        "import signal, sys, time, runtime.__main__ as program\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
         "program.Segmenter = lambda *_, **__: (print('opening', flush=True), time.sleep(100))\n"
         "sys.argv = ['runtime', 'test://pattern', 'o.mp4']\n"
         "program.main()\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "opening\n"
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "opening\n"
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []
 

@@ -184,6 +184,7 @@ def test_ctrl_c_ends_a_build(tiny: Bundle) -> None:
         "from runtime.bundle import Bundle\n"
         "from runtime.engine_profile import segmenter_profile\n"
         "from runtime.tensorrt_builder import build_plan\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
         "class Phases:\n"
         "    steps = 0\n"
         "    def begin(self, *_): pass\n"

@@ -197,7 +197,7 @@ def test_the_segmenter_takes_a_word_file_without_a_text_encoder(tiny: Bundle, pa
         assert with_file._words.vocabulary.background == ("wall",)
         assert with_file._words.vocabulary.threshold == 0.5
         with pytest.raises(VocabularyError, match="exported without a text encoder"):
-            with_file.set_classes(path, background="sky")
+            with_file.set_classes(path, background="zeppelin")
         typed.set_classes(path)
         typed.set_classes("sofa", background="sky")  # other words than the file's, after it
 

@@ -228,7 +228,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (("tiny", "--split", "dev"), "split.txt cannot be read"),
+            (("tiny", "--split", "dev"), "expected lines of NAME<tab>SPLIT"),
             (("tiny", "--without", "sky, grass"), "leaves no word"),
             (("tinny",), "no model 'tinny'"),
             (("none.tclb",), "none.tclb"),

@@ -19,7 +19,7 @@ RULES = {"sclip": sclip, "naclip": naclip, "kk_reduced": partial(naclip, std=Non
 def read(model: TCL, rule, images: Tensor) -> Tensor:
     """All tokens after a rule, normalised and projected: (B,1+h*w,C)."""
     encoder = model.image_encoder
-    tokens, grid = encoder._before_last_block(images)
+    tokens, grid = encoder._before_late_blocks(images)
     return encoder.readout.cells(rule(encoder.final_block, tokens, grid))
 
 
@@ -50,7 +50,7 @@ def test_normal_attention(golden_heads: Mapping[str, Tensor], golden_maskclip: T
 def test_clearclip_is_a_loop_over_heads(golden_heads: Mapping[str, Tensor], golden_maskclip: TCL) -> None:
     """Oracle: query-query attention written out, without residual and MLP; 1e-5."""
     encoder = golden_maskclip.image_encoder
-    tokens, grid = encoder._before_last_block(golden_heads["image_64x64"])
+    tokens, grid = encoder._before_late_blocks(golden_heads["image_64x64"])
     block = encoder.final_block
     query, _, value = block.attention.qkv(block.norm1(tokens)).chunk(3, dim=-1)
     width, attended = query.shape[-1] // block.attention.num_heads, []
