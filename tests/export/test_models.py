@@ -144,11 +144,11 @@ def test_int8_is_calibrated_and_judged(
     subject: Subject, stages: Stages, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = Options("int8", calibration=photos)
-    monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.5)})
+    monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.9)})
     bundle = export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)
     assert bundle.manifest.segmenter.precision == "int8"
     errors = [record.max_error for record in bundle.manifest.parity]
-    assert 1e-5 < max(errors) < 0.5  # it does differ from float32, and is not noise
+    assert 1e-5 < max(errors) < 0.25  # it does differ from float32, and is not noise
     monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
     with pytest.raises(PrecisionError, match=r"in int8 too many labels differ: label agreement .* add --force"):
         export_bundle(subject, None, tmp_path / "c.tclb", options, stages=stages)
