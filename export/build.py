@@ -95,7 +95,11 @@ def _manifest(
         segmenter=segmenter.spec,
         text_encoder=text.spec if options.keeps_text_encoder else None,
         text=subject.text if options.keeps_text_encoder else None,
-        output=OutputSpec(stride=mask_stride(subject.model), channels=text.vocabulary.embeddings.shape[1]),
+        output=OutputSpec(
+            stride=mask_stride(subject.model),
+            refine=subject.refine,
+            channels=text.vocabulary.embeddings.shape[1],
+        ),
         background=background,
         vocabulary=VOCABULARY,
         parity=segmenter.parity,

@@ -94,8 +94,9 @@ def run(
         int | None, typer.Option(min=1, help="Threads, used by one stage at a time; default: one per core.")
     ] = None,
     refine: Annotated[
-        str, typer.Option(help="Move the masks to edges in the frame: none, edge or pamr (slower).")
-    ] = "none",
+        str | None,
+        typer.Option(help="Move the masks to edges in the frame: none, edge or pamr (slower); default the bundle's."),
+    ] = None,
     temporal: Annotated[
         float, typer.Option(min=0, max=1, help="Weight of the frames before in each mask, below 1: calmer, but late.")
     ] = 0.0,

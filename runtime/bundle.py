@@ -125,11 +125,18 @@ class TextSpec(_Record):
     averaging: Literal["raw", "unit"] = "raw"
 
 
+Refinement = Literal["none", "edge", "pamr"]
+
+
 class OutputSpec(_Record):
-    """What the segmenter graph returns: soft masks in [0, 1], one cell per `stride` input pixels."""
+    """What the segmenter graph returns: soft masks in [0, 1], one cell per `stride` input pixels.
+
+    `refine` is how masks are moved to edges in the frame unless told otherwise, see `runtime.Segmenter`.
+    """
 
     kind: Literal["soft mask"] = "soft mask"
     stride: int
+    refine: Refinement = "none"
     channels: int = Field(description="C, length of a text embedding")
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.bundle import Bundle, InputSpec
+from runtime.bundle import Bundle, InputSpec, Refinement
 from runtime.engine import Engine, OnnxRuntimeEngine
 from runtime.errors import EngineError, VocabularyError
 from runtime.folded import FoldedWords
@@ -26,7 +26,6 @@ from runtime.upsample import blend, label_dtype, upsample_argmax, upsample_guide
 from runtime.vocabulary import Vocabulary
 from runtime.word_file import Background, Words, vocabulary_for
 
-Refinement = Literal["none", "edge", "pamr"]
 REFINEMENTS = get_args(Refinement)
 
 
@@ -117,7 +116,7 @@ class Segmenter:
         threads: of the network, and of the kernels before and after it, never both at once; None for one per core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
         refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
-            edges of colour over many cells (paper, section 4), which takes time; "none".
+            edges of colour over many cells (paper, section 4), which takes time; "none"; None for the bundle's own.
         temporal: lets masks depend on the frames before; a segmenter then is for one stream at a time.
 
     Raises:
@@ -134,14 +133,14 @@ class Segmenter:
         provider: str = "cpu",
         threads: int | None = None,
         size: int | None = None,
-        refine: Refinement = "none",
+        refine: Refinement | None = None,
         temporal: Temporal | None = None,
     ) -> None:
-        if refine not in REFINEMENTS:
+        if refine is not None and refine not in REFINEMENTS:
             raise EngineError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
-        self._refine = refine
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
+        self._refine: Refinement = manifest.output.refine if refine is None else refine
         shipped = Vocabulary.from_bytes(self.bundle.read(manifest.vocabulary), channels=manifest.output.channels)
         self._encoder = BundleTextEncoder(self.bundle, shipped.rows)
         self._shipped_classes = shipped.classes

@@ -77,7 +77,9 @@ def main(
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
     ] = None,
-    pamr: Annotated[bool, typer.Option("--pamr", help="Align masks with the colours of the picture (slow).")] = False,
+    pamr: Annotated[
+        bool | None, typer.Option(help="Align masks with the colours of the picture; default a bundle's own, else not.")
+    ] = None,
     kp_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the frozen encoder's own masks.")] = 0.0,
     protocol: Annotated[
         Protocol | None,
@@ -126,7 +128,7 @@ def main(
                     threshold=_first_given(threshold, defaults.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
                     protocol=protocol or ("runtime" if model == "tiny" else "tcl"),
                     size=size,
-                    pamr=pamr,
+                    pamr=bool(pamr),
                     kp_weight=kp_weight,
                 )
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -93,8 +93,12 @@ def whole_size(image: Image.Image, side: int, multiple_of: int) -> tuple[int, in
     return height * multiple_of, width * multiple_of
 
 
-def bundle_segment(path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool = False) -> Segment:
+def bundle_segment(
+    path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool | None = None
+) -> Segment:
     """Make an exported bundle ready to be measured, as the runtime runs it, its own background included.
+
+    `pamr` turns refinement on or off; None leaves it as the bundle has it.
 
     Raises:
         ValueError: no such bundle, damaged, or it cannot embed the words.
@@ -103,7 +107,7 @@ def bundle_segment(path: Path, words: tuple[Word, ...], *, size: int | None = No
     from runtime import Segmenter
     from runtime.errors import TclEdgeError
 
-    refine: Literal["pamr", "none"] = "pamr" if pamr else "none"
+    refine: Literal["pamr", "none"] | None = None if pamr is None else "pamr" if pamr else "none"
     try:
         segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine=refine)
     except TclEdgeError as error:
