@@ -4,6 +4,7 @@ A photograph of one thing teaches what it is, not where it ends. A composite sho
 them all. Where each lies is known, but no loss sees it; it can be written out for evaluation.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from tcl_core.benchmark import BACKGROUND
 from tcl_core.pairs import FilePairs, folder_pairs, table_pairs
+from tcl_core.phrases import ARTICLE, noun_phrases
 from tcl_core.samples import DataError, Problem, Sample, Source
 
 SHARES = (0.25, 0.6)  # longer side of an object, in the side of the picture
@@ -36,6 +38,17 @@ class Composite:
     caption: str
     phrases: tuple[str, ...]
     label_map: npt.NDArray[np.uint8]
+
+
+def is_held_out(caption: str, share: float) -> bool:
+    """Tell whether a cut-out is kept out of training to evaluate on: by its name, so that one thing is on one side.
+
+    Args:
+        caption: of the cut-out.
+        share: of all names that are kept out, in [0, 1].
+    """
+    name = " ".join(noun_phrases(caption))
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") < share * 2**32
 
 
 def open_backgrounds(path: Path) -> FilePairs:
@@ -212,6 +225,11 @@ def _sentence(named: list[str], background: str | None) -> str:
     return f"{objects} on {background}" if background and objects else objects
 
 
+def _plain(phrase: str) -> str:
+    """Name a thing as people type it: "A Penguin" and "penguin" are one class."""
+    return ARTICLE.sub("", phrase).lower()
+
+
 def write_for_evaluation(composites: Composites, directory: Path, numbers: range) -> None:
     """Write composites with their masks: `images/N.png`, `masks/N.png` and `classes.txt`.
 
@@ -221,16 +239,16 @@ def write_for_evaluation(composites: Composites, directory: Path, numbers: range
         DataError: more than 252 different phrases.
     """
     made = {number: composites.compose(number) for number in numbers}
-    classes = sorted({phrase for composite in made.values() for phrase in composite.phrases})
+    classes = sorted({_plain(phrase) for composite in made.values() for phrase in composite.phrases})
     if len(classes) > 252:
         raise DataError(f"{len(classes)} phrases in {len(made)} composites: expected 252 at most; write fewer")
     for name in ("images", "masks"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     for number, composite in made.items():
-        labels = np.array([len(classes), *(classes.index(phrase) for phrase in composite.phrases)], np.uint8)
+        labels = np.array([len(classes), *(classes.index(_plain(phrase)) for phrase in composite.phrases)], np.uint8)
         composite.image.save(directory / "images" / f"{number:06d}.png")
         Image.fromarray(labels[composite.label_map]).save(directory / "masks" / f"{number:06d}.png")
     (directory / "classes.txt").write_text("\n".join([*classes, BACKGROUND]) + "\n", encoding="utf-8")
 
 
-__all__ = ["Composite", "Composites", "open_backgrounds", "write_for_evaluation"]
+__all__ = ["Composite", "Composites", "is_held_out", "open_backgrounds", "write_for_evaluation"]

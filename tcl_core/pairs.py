@@ -170,7 +170,8 @@ class CocoConfig:
 class CompositesConfig:
     """Cut-outs (RGBA shards) pasted onto backgrounds (a folder or a table); see `tcl_core.composites`.
 
-    `photos` are shards of photographs for mosaics and further backgrounds.
+    `photos` are shards of photographs for mosaics and further backgrounds. `held_out` is the share of the cut-outs, by
+    name, that are left for evaluation.
     """
 
     __pydantic_config__ = STRICT
@@ -184,6 +185,7 @@ class CompositesConfig:
     photos: str | list[str] | None = None
     mosaics: float = 0.0
     photo_backgrounds: float = 0.0
+    held_out: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -248,7 +250,7 @@ def open_sources(configs: Iterable[SourceConfig], seed: int, index: Path | None)
 
 
 def _open(config: SourceConfig, seed: int, index: Path | None) -> Source:
-    from tcl_core.composites import Composites, open_backgrounds
+    from tcl_core.composites import Composites, is_held_out, open_backgrounds
     from tcl_core.scenes import Scenes
     from tcl_core.shards import ShardIndex, ShardPairs
 
@@ -262,8 +264,11 @@ def _open(config: SourceConfig, seed: int, index: Path | None) -> Source:
         return coco_pairs(Path(config.path), Path(config.images))
     if isinstance(config, ScenesConfig):
         return Scenes(config.count, config.size, config.first)
+    cutouts = ShardPairs.of(config.cutouts, ShardIndex(index))
+    if share := config.held_out:
+        cutouts = cutouts.chosen(lambda caption: not is_held_out(caption, share))
     return Composites(
-        ShardPairs.of(config.cutouts, ShardIndex(index)),
+        cutouts,
         open_backgrounds(Path(config.backgrounds)),
         count=config.count,
         size=config.size,

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -214,11 +214,42 @@ class ShardPairs:
             BadSampleError: the image or the caption cannot be used.
         """
         entry: Any = self._entries[number]
-        shard = int(self.groups[number])
-        where = f"{self.paths[shard]}: {self._name(shard, int(entry['image']))}"
-        caption = read_caption(self._bytes(shard, entry["caption"], entry["caption_size"], where), where, entry["json"])
-        image = self._bytes(shard, entry["image"], entry["image_size"], where)
+        where, caption = self._where(number), self.caption(number)
+        image = self._bytes(int(self.groups[number]), entry["image"], entry["image_size"], where)
         return Sample(decode_image(image, where, mode), caption, where)
+
+    def caption(self, number: int) -> str:
+        """Read the caption of one sample.
+
+        Raises:
+            BadSampleError: it cannot be used.
+        """
+        entry: Any = self._entries[number]
+        where = self._where(number)
+        content = self._bytes(int(self.groups[number]), entry["caption"], entry["caption_size"], where)
+        return read_caption(content, where, entry["json"])
+
+    def chosen(self, wanted: Callable[[str], bool]) -> "ShardPairs":
+        """Keep the samples whose captions are wanted; those without a usable one stay, to be counted when read.
+
+        Raises:
+            DataError: none is left.
+        """
+
+        def keeps(number: int) -> bool:
+            try:
+                return wanted(self.caption(number))
+            except BadSampleError:
+                return True
+
+        kept = np.array([keeps(number) for number in range(len(self))])
+        if not kept.any():
+            raise DataError(f"{len(self)} samples, and none has a caption that is wanted")
+        return ShardPairs(self.paths, self.problems, self.groups[kept], self._entries[kept])
+
+    def _where(self, number: int) -> str:
+        shard, entry = int(self.groups[number]), self._entries[number]
+        return f"{self.paths[shard]}: {self._name(shard, int(entry['image']))}"
 
     def _name(self, shard: int, image: int) -> str:
         header = self._bytes(shard, image - BLOCK, 100, str(self.paths[shard]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tcl_core.composites import Composites, open_backgrounds, write_for_evaluation
+from tcl_core.composites import Composites, is_held_out, open_backgrounds, write_for_evaluation
 from tcl_core.pairs import folder_pairs
 from tcl_core.recipe import FolderValidation
 from tcl_core.samples import DataError
@@ -164,3 +164,22 @@ def test_photos_serve_as_backgrounds_in_their_share(parts: tuple[ShardPairs, obj
 def test_without_photos_no_mosaics(parts: tuple[ShardPairs, object]) -> None:
     with pytest.raises(DataError, match="mosaics 0.5.*and no photos"):
         composites(parts, mosaics=0.5)
+
+
+def test_cutouts_held_out_by_name_are_on_one_side_only(parts: tuple[ShardPairs, object]) -> None:
+    """Identity: with any share, what trains and what is left out make up everything; articles and case are no names."""
+    cutouts, _ = parts
+    captions = {cutouts.caption(number) for number in range(len(cutouts))}
+    assert captions == {cutouts.read(number, "RGBA").caption for number in range(len(cutouts))}
+    for share in (0.2, 0.5, 0.8):
+        sides = [{c for c in captions if is_held_out(c, share) is side} for side in (True, False)]
+        assert sides[0] | sides[1] == captions
+        for side, expected in zip((True, False), sides, strict=True):
+            if expected:
+                kept = cutouts.chosen(lambda caption, side=side, share=share: is_held_out(caption, share) is side)
+                assert {kept.read(number, "RGBA").caption for number in range(len(kept))} == expected
+    assert all(is_held_out("A Red Ball.", share) == is_held_out("red ball", share) for share in np.linspace(0, 1, 50))
+    held = np.mean([is_held_out(f"thing {number}", 0.125) for number in range(4000)])
+    assert 0.105 < held < 0.145  # four standard deviations
+    with pytest.raises(DataError, match="none has a caption that is wanted"):
+        cutouts.chosen(lambda _: False)
