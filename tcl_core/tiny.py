@@ -47,6 +47,8 @@ class TinyConfig:
         decoder_width: of the grounder's `SkipDecoder`; 0 is a grounder without one.
         token_dim: width of the text tower.
         text_blocks: transformer blocks of the text tower.
+        lexicon_size: words whose vectors the text tower mixes; 0 is a tower that ends in an MLP instead.
+        key_dim: width of the lexicon's keys.
         context_length: L, the longest token row.
         background_words: words that compete as background when the user names only a few things.
         background_threshold: a cell whose best mask is below this is background.
@@ -59,6 +61,8 @@ class TinyConfig:
     decoder_width: int = 0
     token_dim: int = 128
     text_blocks: int = 2
+    lexicon_size: int = 0
+    key_dim: int = 128
     context_length: int = 16
     background_words: tuple[str, ...] = ()
     background_threshold: float = 0.5
@@ -162,8 +166,61 @@ class _TextBlock(nn.Module):
         return out
 
 
+def _to_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a matrix (N,D) to int8 rows (N,D), each with a scale of its own (N,)."""
+    scales = matrix.abs().amax(dim=1).clamp(min=1e-8) / 127
+    return (matrix / scales[:, None]).round().to(torch.int8), scales
+
+
+class LexiconHead(nn.Module):
+    """The mean of the lexicon's vectors, weighted by the softmax of how well a phrase fits each word's key.
+
+    Args:
+        config: sizes; `lexicon_size` is M, `key_dim` K, `embed_dim` C, `token_dim` D.
+    """
+
+    key_rows: Tensor
+    key_scales: Tensor
+    value_rows: Tensor
+    value_scales: Tensor
+
+    def __init__(self, config: TinyConfig) -> None:
+        super().__init__()
+        size = config.lexicon_size
+        self.query = nn.Linear(config.token_dim, config.key_dim)
+        self.bias = nn.Parameter(torch.zeros(size))
+        for name, width in (("key", config.key_dim), ("value", config.embed_dim)):
+            self.register_buffer(f"{name}_rows", torch.zeros(size, width, dtype=torch.int8))
+            self.register_buffer(f"{name}_scales", torch.ones(size))
+
+    def set_keys(self, keys: Tensor) -> None:
+        """Take over float keys (M,K), rounded to int8."""
+        for buffer, value in zip((self.key_rows, self.key_scales), _to_int8(keys), strict=True):
+            buffer.copy_(value)
+
+    def set_values(self, values: Tensor) -> None:
+        """Take over the words' vectors, float (M,C), rounded to int8."""
+        for buffer, value in zip((self.value_rows, self.value_scales), _to_int8(values), strict=True):
+            buffer.copy_(value)
+
+    def scores(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Compare phrases (N,D) with the words: float (N,M). `keys`, float (M,K), stand in for the rounded ones."""
+        query: Tensor = self.query(x)
+        if keys is not None:
+            return torch.addmm(self.bias, query, keys.T)
+        return query @ self.key_rows.to(x.dtype).T * self.key_scales + self.bias
+
+    def mix(self, scores: Tensor) -> Tensor:
+        """Weight the words' vectors by scores (N,M): float (N,C), not normalised."""
+        return scores.softmax(dim=-1) * self.value_scales @ self.value_rows.to(scores.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed pooled phrases: float (N,D) -> (N,C)."""
+        return self.mix(self.scores(x))
+
+
 class TinyTextEncoder(TextEncoder):
-    """A static token table in int8, a few transformer blocks, attention pooling, an MLP.
+    """A static token table in int8, a few transformer blocks, attention pooling, and a head: lexicon or MLP.
 
     Args:
         config: sizes.
@@ -184,7 +241,11 @@ class TinyTextEncoder(TextEncoder):
         self.blocks = nn.ModuleList(_TextBlock(dim, num_heads=4) for _ in range(config.text_blocks))
         self.norm = nn.LayerNorm(dim)
         self.pool = nn.Linear(dim, 1)
-        self.head = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, config.embed_dim))
+        self.head: nn.Module
+        if config.lexicon_size:
+            self.head = LexiconHead(config)
+        else:
+            self.head = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, config.embed_dim))
 
     def tokenize(self, texts: list[str]) -> Tensor:
         """Turn N texts into int64 tokens (N,L), padded with 0 to the longest.
@@ -202,26 +263,27 @@ class TinyTextEncoder(TextEncoder):
 
     def quantize(self, table: Tensor) -> None:
         """Take over a float table (V,D): a row becomes int8 times its own scale."""
-        scales = table.abs().amax(dim=1).clamp(min=1e-8) / 127
+        rows, scales = _to_int8(table)
+        self.token_rows.copy_(rows)
         self.token_scales.copy_(scales)
-        self.token_rows.copy_((table / scales[:, None]).round().to(torch.int8))
 
-    def encode(self, rows: Tensor, padding: Tensor) -> Tensor:
-        """Embed token rows: float (N,L,D), bool (N,L) true at padding -> (N,C), not normalised."""
+    def pooled(self, rows: Tensor, padding: Tensor) -> Tensor:
+        """Read token rows: float (N,L,D), bool (N,L) true at padding -> (N,D), what the head is given."""
         mask = padding.to(rows.dtype) * MASKED
         x = rows + self.positions[: rows.shape[1]]
         for block in self.blocks:
             x = block(x, mask)
         x = self.norm(x)
         weights = (self.pool(x).squeeze(-1) + mask).softmax(dim=1)  # (N,L)
-        embeddings: Tensor = self.head((weights[..., None] * x).sum(dim=1))
-        return embeddings
+        pooled: Tensor = (weights[..., None] * x).sum(dim=1)
+        return pooled
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Embed int64 tokens (N,L) as float (N,C), not normalised. Padding does not change a row's result."""
         # Gather before the conversion: the graph keeps the table in int8.
         rows = self.token_rows[tokens].to(self.positions.dtype) * self.token_scales[tokens][..., None]
-        return self.encode(rows, tokens == PAD_ID)
+        embeddings: Tensor = self.head(self.pooled(rows, tokens == PAD_ID))
+        return embeddings
 
 
 def build_tiny(config: TinyConfig, tokenizer: Tokenizer) -> TCL:

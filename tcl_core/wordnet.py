@@ -10,6 +10,10 @@ HYPERNYM_POINTERS = ("@", "@i")
 # Lexicographer files of things that can be seen: animal, artifact, body, food, location, object, person,
 # phenomenon, plant, substance (lexnames(5WN)).
 VISIBLE_FILES = frozenset({"05", "06", "08", "13", "15", "17", "18", "19", "20", "27"})
+# What a plural may end in and what the singular then ends in; a singular must be a name that WordNet has.
+SINGULAR_ENDINGS = (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"), ("men", "man"),
+                    ("ies", "y"))  # fmt: skip
+HISSING = ("s", "x", "z", "ch", "sh")
 PLAIN_NAME = re.compile(r"[a-z][a-z' -]*")
 
 
@@ -60,6 +64,7 @@ class WordNet:
         synsets = (_parse(line) for line in lines if not line.startswith(" "))
         self.synsets = {synset.offset: synset for synset in synsets}
         self._index = Path(directory) / "index.noun"
+        self._exceptions = Path(directory) / "noun.exc"
 
     def visible_names(self, most_words: int = 3) -> list[str]:
         """List names of things that can be seen, sorted: lower case, Latin letters, no names of persons or places."""
@@ -79,6 +84,49 @@ class WordNet:
                 words = line.split()
                 senses[words[0].replace("_", " ")] = tuple(words[-int(words[2]) :])
         return senses
+
+    @cached_property
+    def irregular(self) -> dict[str, str]:
+        """Irregular plurals and their singulars: "mice" -> "mouse".
+
+        Raises:
+            FileNotFoundError: there is no `noun.exc`.
+        """
+        forms = (line.split() for line in self._exceptions.read_text(encoding="utf-8").splitlines())
+        return {plural: singular for plural, singular, *_ in forms if plural != singular}
+
+    @cached_property
+    def _irregular_plurals(self) -> dict[str, str]:
+        return {singular: plural for plural, singular in reversed(self.irregular.items())}
+
+    def singular(self, name: str) -> str:
+        """Put a name in the singular, its last word that is; one that WordNet has as it stands ("glasses") stays."""
+        before, space, last = name.rpartition(" ")
+        if last in self.irregular:
+            return before + space + self.irregular[last]
+        if name in self.senses or last in self.senses:
+            return name
+        for ending, instead in SINGULAR_ENDINGS:
+            stem = last.removesuffix(ending) + instead
+            if last.endswith(ending) and stem in self.senses:
+                return before + space + stem
+        return name
+
+    def plural(self, name: str) -> str:
+        """Put a name in the plural, its last word that is; of several irregular plurals the first."""
+        before, space, last = name.rpartition(" ")
+        # "buses" and "cactuses", where the list has "busses" and "cacti" only.
+        if last in self._irregular_plurals and not last.endswith(("as", "us")):
+            last = self._irregular_plurals[last]
+        elif last.endswith("man") and (last.endswith("woman") or last[:-3] in self.senses):  # not "human"
+            last = last[:-3] + "men"
+        elif last.endswith(HISSING):
+            last += "es"
+        elif last.endswith("y") and last[-2:-1] not in tuple("aeiou"):
+            last = last[:-1] + "ies"
+        else:
+            last += "s"
+        return before + space + last
 
     def visible_sense(self, name: str) -> str | None:
         """Find the most common meaning of a name, a plain plural included, that can be seen: its offset."""

