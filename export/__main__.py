@@ -258,6 +258,8 @@ def _report(bundle: Bundle, *, words_fixed: bool) -> None:
             f"multiply-adds at {height} x {width}: {operations.plain:.3g} GMAC in PyTorch, "
             f"{operations.exported:.3g} GMAC in the graph ({saved:.0%} fewer)"
         )
+        if operations.int8_share is not None:
+            out.print(f"in int8: {operations.int8_share:.0%} of them")
     if kept := bundle.manifest.segmenter.kept_fp32:
         out.print(f"computed in float32: {', '.join(kept)}")
     size = sum(record.bytes for record in bundle.manifest.files.values()) / 1e6

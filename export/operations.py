@@ -21,6 +21,11 @@ COUNTED = ("Conv", "MatMul", "Gemm", "Einsum", "Attention")
 
 def count_in_graph(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> int:
     """Count multiply-adds of convolutions and matrix products, by running the graph once and asking for shapes."""
+    return sum(counts_in_graph(model, inputs).values())
+
+
+def counts_in_graph(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+    """Count them for each node, by the name of its output."""
     nodes = [node for node in model.graph.node if node.op_type in COUNTED]
     names = sorted({name for node in nodes for name in (*node.input[:2], *node.output)})
     probed = onnx.ModelProto()
@@ -28,7 +33,7 @@ def count_in_graph(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]
     probed.graph.node.extend(helper.make_node("Shape", [name], [f"{name}/shape"]) for name in names)
     found = run_with_outputs(probed, inputs, [f"{name}/shape" for name in names], TensorProto.INT64)
     shapes = {name: tuple(int(side) for side in found[f"{name}/shape"]) for name in names}
-    return sum(_node_count(node, shapes) for node in nodes)
+    return {node.output[0]: _node_count(node, shapes) for node in nodes}
 
 
 def _node_count(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:

@@ -1,6 +1,7 @@
 """Real pictures: what the exported graph is compared and calibrated on."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,31 @@ from runtime.errors import SourceError
 from runtime.frame import BGR, Preprocessor
 from runtime.sources import PICTURES, SHIPPED_CLIP
 
-MOST = 128
-"""Pictures of a calibration folder that are used; more change nothing and take time."""
+MOST = 64
+"""Pictures of a calibration folder that are used; more change little and take time."""
+
+FEWEST = 8
+"""Pictures that int8 needs: they are divided, so that what is measured on some is judged on others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Pictures of the kind that the camera will see, divided by what they serve for.
+
+    Attributes:
+        measured: half of them: the size of numbers, and how they go together.
+        searched: a quarter: what may be in int8.
+        judged: a quarter: whether the result is written.
+    """
+
+    measured: list[BGR]
+    searched: list[BGR]
+    judged: list[BGR]
+
+    @classmethod
+    def divided(cls, pictures: Sequence[BGR]) -> "Calibration":
+        """Deal pictures out in turn."""
+        return cls(list(pictures[1::2]), list(pictures[2::4]), list(pictures[::4]))
 
 
 def shipped_pictures() -> list[BGR]:
@@ -33,10 +57,10 @@ def shipped_pictures() -> list[BGR]:
 
 
 def folder_pictures(folder: Path) -> list[BGR]:
-    """Read the pictures of a folder, at most 128, evenly spaced in the order of their names.
+    """Read the pictures of a folder, at most 64, evenly spaced in the order of their names.
 
     Raises:
-        OptionError: there is no such folder, no picture in it, or one that cannot be read.
+        OptionError: there is no such folder, fewer than 8 pictures in it, or one that cannot be read.
     """
     paths = picture_paths(folder)
     step = max(len(paths) / MOST, 1)
@@ -50,6 +74,8 @@ def picture_paths(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
     if not paths:
         raise OptionError(f"no picture in {folder}: expected {', '.join(sorted(PICTURES))}")
+    if len(paths) < FEWEST:
+        raise OptionError(f"{len(paths)} pictures in {folder}, expected {FEWEST} at least, and better some dozens")
     return paths
 
 

@@ -16,10 +16,10 @@ from export.graph import FoldedGraph, SegmenterGraph
 from export.intermediates import Arrays, worst_tensors
 from export.operations import count_in_graph, count_in_pytorch
 from export.options import Options, default_side, input_size
-from export.parity import TOLERANCES, Case, Tolerance, cases, compare, failures, rare_words
-from export.pictures import as_input, folder_pictures, shipped_pictures
+from export.parity import TOLERANCES, Case, Tolerance, cases, compare, failures, label_agreement, rare_words
+from export.pictures import Calibration, as_input, folder_pictures, shipped_pictures
 from export.precision import half_arithmetic, half_storage
-from export.quantization import quantized
+from export.quantization import Agreement, Judge, Quantizer, int8_arithmetic, quantized
 from export.rewrite import PARTS, rewritten
 from export.stages import Stages, weights_key
 from export.subject import Subject
@@ -36,6 +36,15 @@ NUM_WORDS = 128
 
 KEPT = "tcl_edge.kept_fp32"
 """Where a graph of lower precision says what it computes in float32."""
+
+SHARE = "tcl_edge.int8_share"
+"""Where a graph in int8 says which share of the multiply-adds that is."""
+
+MARGIN = 0.02
+"""Labels that int8 must keep beyond what the gate asks for, which judges other pictures."""
+
+ROUGH, THOROUGH = 3, 8
+"""Pictures that tell the harm of one operator, and of a choice."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +110,8 @@ class SegmenterExport:
         spec = self._spec(model)
         self._stages.tell("comparing with PyTorch", "begins")
         parity = self._compare(data, spec, compared)
-        return Segmenter(data, spec, parity, operations)
+        share = next((float(json.loads(entry.value)) for entry in model.metadata_props if entry.key == SHARE), None)
+        return Segmenter(data, spec, parity, operations.model_copy(update={"int8_share": share}))
 
     # Tracing
 
@@ -166,14 +176,17 @@ class SegmenterExport:
     # Precision
 
     def _in_precision(self, plain: bytes, compared: Sequence[Case]) -> bytes:
-        key = [hashlib.sha256(plain).hexdigest(), str(self._tolerance), [self._digest(case) for case in compared]]
+        key: list[object] = [hashlib.sha256(plain).hexdigest(), str(self._tolerance)]
+        key.append([self._digest(case) for case in compared])
         if self._options.precision == "fp16":
             make = lambda: self._half(plain, compared).SerializeToString()  # noqa: E731
             return self._stages.result("converting to float16", key, make)
         if self._options.precision == "int8":
             make = lambda: self._quantized(plain).SerializeToString()  # noqa: E731
-            key.append([hashlib.sha256(picture.tobytes()).hexdigest() for picture in self._pictures])
-            return self._stages.result("calibrating int8", key, make)
+            pictures = *self._calibration.measured, *self._calibration.searched
+            key.append([hashlib.sha256(picture.tobytes()).hexdigest() for picture in pictures])
+            key.append(self._options.force)
+            return self._stages.result("calibrating int8, and finding what bears it", key, make)
         if self._options.weights == "fp16":
             data: bytes = half_storage(onnx.load_from_string(plain)).SerializeToString()
             return data
@@ -190,23 +203,46 @@ class SegmenterExport:
             with self._engine(candidate.SerializeToString(), self._spec(candidate)) as engine:
                 return failures([compare(case, engine) for case in compared], self._tolerance)
 
-        inputs = [self._inputs(case.image, case.text) for case in {id(c.image): c for c in compared}.values()]
+        once = {id(case.image): case for case in compared}.values()
+        inputs = [self._inputs(image[None], case.text) for case in once for image in case.image]
         half, kept = half_arithmetic(model, inputs, accept)
         half.metadata_props.add(key=KEPT, value=json.dumps(kept))
         return half
 
     def _quantized(self, plain: bytes) -> onnx.ModelProto:
-        model = onnx.load_from_string(plain)
         kinds = ("Conv",) if _mostly_convolutions(self._reference, self._subject) else ("Conv", "MatMul", "Gemm")
-        made = quantized(model, self._calibration(), kinds)
-        kept = tuple(sorted({node.op_type for node in model.graph.node} & {"MatMul", "Gemm"} - set(kinds)))
-        made.metadata_props.add(key=KEPT, value=json.dumps([f"{kind} (all)" for kind in kept]))
-        return made
+        quantizer = Quantizer(onnx.load_from_string(plain), self._calibration_inputs(), kinds)
+        searched = self._native_cases(self._calibration.searched[:THOROUGH])
+        least = self._tolerance.label_agreement + MARGIN
+        try:
+            found = int8_arithmetic(quantizer, self._judge(searched[:ROUGH]), self._judge(searched), least)
+        except PrecisionError:
+            if not self._options.force:
+                raise
+            found = quantized(quantizer, quantizer.products)
+        found.model.metadata_props.add(key=KEPT, value=json.dumps(found.kept))
+        found.model.metadata_props.add(key=SHARE, value=json.dumps(found.share))
+        return found.model
 
-    def _calibration(self) -> Iterator[Arrays]:
+    def _judge(self, compared: Sequence[Case]) -> Judge:
+        def judge(candidate: onnx.ModelProto) -> Agreement:
+            with self._engine(candidate.SerializeToString(), self._spec(candidate)) as engine:
+                records = [compare(case, engine) for case in compared]
+            return Agreement(label_agreement(records), float(np.mean([record.mean_error for record in records])))
+
+        return judge
+
+    def _calibration_inputs(self) -> Iterator[Arrays]:
         text = self._words if self._folded is not None else self._rows(21)
-        for picture in self._pictures:
+        for picture in self._calibration.measured:
             yield self._inputs(as_input([picture], self.input_spec, self._size or self._native), text)
+
+    def _native_cases(self, pictures: Sequence[BGR]) -> tuple[Case, ...]:
+        """Run PyTorch on pictures in the size that the graph is made for."""
+        rows = self._words if self._folded is not None else self._rows(max(21, len(self._words)))
+        size = self._size or self._native
+        images = [(as_input([picture], self.input_spec, size), [len(rows)]) for picture in pictures]
+        return cases(self._reference, images, rows, len(self._words))
 
     @property
     def _native(self) -> tuple[int, int]:
@@ -217,9 +253,12 @@ class SegmenterExport:
 
     @cached_property
     def _pictures(self) -> list[BGR]:
-        if self._options.calibration is None:
-            return shipped_pictures()
-        return folder_pictures(self._options.calibration)
+        return shipped_pictures() if self._options.calibration is None else self._calibration.judged
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        assert self._options.calibration is not None
+        return Calibration.divided(folder_pictures(self._options.calibration))
 
     @property
     def _tolerance(self) -> Tolerance:
@@ -244,7 +283,9 @@ class SegmenterExport:
         if self._folded is not None:
             assert size is not None
             counts = [len(self._words)]
-            return cases(self._reference, [(image(n, 1, size), counts) for n in (0, 3)], self._words, len(self._words))
+            numbers = (0, 3) if self._options.calibration is None else range(min(len(pictures), THOROUGH))
+            images = [(image(n, 1, size), counts) for n in numbers]
+            return cases(self._reference, images, self._words, len(self._words))
         if size is not None:
             images = [(image(0, 1, size), [1, 3, 21]), (image(2, 2, size), [NUM_WORDS])]
         else:
@@ -254,7 +295,8 @@ class SegmenterExport:
                 (image(2, 2, (9 * step, 6 * step)), [NUM_WORDS]),
                 (image(3, 1, self._native), [21]),
             ]
-        return cases(self._reference, images, self._rows(NUM_WORDS), len(self._words))
+        compared = cases(self._reference, images, self._rows(NUM_WORDS), len(self._words))
+        return compared if self._options.calibration is None else compared + self._native_cases(pictures[:THOROUGH])
 
     def _inputs(self, image: Embeddings, text: Embeddings) -> Arrays:
         return {"image": image} if self._folded is not None else {"image": image, "text": text}

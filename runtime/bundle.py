@@ -93,7 +93,8 @@ class GraphSpec(_Record):
         opset: of the ONNX standard.
         inputs: shapes by name. A segmenter without the input `text` has the phrases of the bundle's vocabulary inside.
         outputs: shapes by name.
-        kept_fp32: operators of a graph of lower precision that compute in float32, as "LayerNormalization x 25".
+        kept_fp32: what computes in float32 in a graph of lower precision: operators, as "LayerNormalization x 25", or
+            the modules whose products are not in int8.
     """
 
     file: FileName
@@ -170,11 +171,15 @@ class ParityRecord(_Record):
 
 
 class OperationsRecord(_Record):
-    """Multiplications, in 10^9, of the segmenter on one image of a size with one word: as trained, and as exported."""
+    """Multiplications, in 10^9, of the segmenter on one image of a size with one word: as trained, and as exported.
+
+    `int8_share` is the share of those exported that is in int8; None where the graph has no int8.
+    """
 
     size: tuple[int, int]
     plain: float
     exported: float
+    int8_share: float | None = None
 
 
 class Manifest(_Record):

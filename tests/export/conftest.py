@@ -1,7 +1,10 @@
 """A toy model with random weights: everything that export needs, in milliseconds."""
 
 import json
+from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -78,3 +81,15 @@ def subject() -> Subject:
         background=BackgroundSpec(words=("wall",)),
         classes=("person", "bicycle", "road"),
     )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of pictures, for calibration."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    for number in range(8):
+        small = chance.integers(0, 256, (9, 12, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(small, (96, 64), interpolation=cv2.INTER_CUBIC))
+    return folder

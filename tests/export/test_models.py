@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import open_clip
 import pytest
 import torch
@@ -15,6 +16,7 @@ import torch
 from export.build import export_bundle
 from export.errors import OptionError, PrecisionError, SubjectError
 from export.options import Options
+from export.pictures import Calibration
 from export.stages import Stages
 from export.subject import Choice, Subject, load_subject
 from runtime import Segmenter
@@ -127,19 +129,6 @@ def test_half_arithmetic_of_the_official_model(official: Subject, stages: Stages
     assert max(record.max_error for record in bundle.manifest.parity) < 1e-2
 
 
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    import cv2
-
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    chance = np.random.default_rng(0)
-    for number in range(4):
-        small = chance.integers(0, 256, (9, 12, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.png"), cv2.resize(small, (96, 64), interpolation=cv2.INTER_CUBIC))
-    return folder
-
-
 def test_int8_is_calibrated_and_judged(
     subject: Subject, stages: Stages, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,14 +136,36 @@ def test_int8_is_calibrated_and_judged(
     monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.9)})
     bundle = export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)
     assert bundle.manifest.segmenter.precision == "int8"
+    assert bundle.manifest.segmenter.kept_fp32 == ()
+    assert bundle.manifest.operations.int8_share > 0.5
+    assert [(r.batch, r.words) for r in bundle.manifest.parity[5:]] == [(1, 21)] * 2  # a quarter of the photographs
+    graph = onnx.load_from_string(bundle.read("segmenter.onnx")).graph
+    assert [node.op_type for node in graph.node].count("QuantizeLinear") == 3  # one for the input of each convolution
     errors = [record.max_error for record in bundle.manifest.parity]
     assert 1e-5 < max(errors) < 0.25  # it does differ from float32, and is not noise
     monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
-    with pytest.raises(PrecisionError, match=r"in int8 too many labels differ: label agreement .* add --force"):
+    with pytest.raises(PrecisionError, match=r"in int8 too many labels differ .*wanted 103\.0%.* add --force"):
         export_bundle(subject, None, tmp_path / "c.tclb", options, stages=stages)
     assert not (tmp_path / "c.tclb").exists()
     forced = export_bundle(subject, None, tmp_path / "c.tclb", replace(options, force=True), stages=stages)
     assert forced.manifest.parity
+
+
+def test_int8_wants_more_than_a_few_pictures(subject: Subject, tmp_path: Path, photos: Path) -> None:
+    (photos / "0.png").unlink()
+    with pytest.raises(OptionError, match=r"7 pictures in .*photos, expected 8 at least"):
+        export_bundle(subject, None, tmp_path / "b.tclb", Options("int8", calibration=photos))
+    (photos / "0.png").write_bytes(b"<html>")
+    with pytest.raises(OptionError, match=r"0\.png is no picture that can be read, or is damaged"):
+        export_bundle(subject, None, tmp_path / "b.tclb", Options("int8", calibration=photos))
+    assert not (tmp_path / "b.tclb").exists()
+
+
+def test_pictures_are_dealt_out_once() -> None:
+    pictures = [np.full((1, 1, 3), number, np.uint8) for number in range(9)]
+    dealt = Calibration.divided(pictures)
+    numbers = [[int(picture[0, 0, 0]) for picture in part] for part in (dealt.measured, dealt.searched, dealt.judged)]
+    assert numbers == [[1, 3, 5, 7], [2, 6], [0, 4, 8]]
 
 
 def _int8():
@@ -203,6 +214,7 @@ def test_a_bundle_without_text_encoder_knows_its_background(subject: Subject, st
         (Options(atol=0.0), "--atol 0.0 given"),
         (Options(device="cuda"), "PyTorch finds no GPU"),
         (Options("int8", calibration=Path("nowhere")), "is no folder"),
+        (Options("int8", calibration=GOLDEN), "no picture in"),
         (Options(opset=17), "opset 17 given, expected 18 to 24"),
     ],
 )

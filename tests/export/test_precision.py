@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 from export.errors import PrecisionError
 from export.intermediates import run_with_outputs
 from export.precision import half_arithmetic, half_storage, largest_numbers, overflowing_nodes
-from export.quantization import quantized
 
 ROWS = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
 
@@ -114,31 +113,6 @@ def test_a_weight_beyond_float16_cannot_be_stored_in_it() -> None:
     stored = half_storage(model([product], weight=np.full((8, 128), 3.0)))
     assert [weight.data_type for weight in stored.graph.initializer] == [TensorProto.FLOAT16]
     np.testing.assert_allclose(run_with_outputs(stored, {"x": ROWS}, ["y"])["y"][:, 0], 3 * ROWS.sum(1), rtol=1e-5)
-
-
-def test_int8_rounds_to_steps_measured_on_the_inputs() -> None:
-    """Oracle: 127 steps from zero to the largest number, of the input and of each column of the weight."""
-    weight = np.random.default_rng(1).standard_normal((8, 4)).astype(np.float32)
-    plain = model([helper.make_node("MatMul", ["x", "weight"], ["y"], name="product")], weight=weight)
-    made = quantized(plain, [{"x": ROWS}], ("MatMul",))
-    operators = [node.op_type for node in made.graph.node]
-    assert {"QuantizeLinear", "DequantizeLinear"} <= set(operators)
-    given = run_with_outputs(made, {"x": ROWS}, ["y"])["y"]
-
-    def rounded(values: np.ndarray, largest: np.ndarray) -> np.ndarray:
-        return np.round(values / largest * 127) * largest / 127
-
-    expected = rounded(ROWS, np.abs(ROWS).max()) @ rounded(weight, np.abs(weight).max(axis=0))
-    step = np.abs(expected).max() / 127  # the output is rounded, too
-    np.testing.assert_allclose(given, expected, atol=1.05 * step)
-    assert np.abs(given - ROWS @ weight).max() > 1e-4
-
-
-def test_only_the_operators_asked_for_are_quantised() -> None:
-    plain = scaled(2)
-    assert [node.op_type for node in quantized(plain, [{"x": ROWS}]).graph.node] == [
-        node.op_type for node in plain.graph.node
-    ]
 
 
 def test_a_weight_of_both_worlds_is_given_to_each() -> None:

@@ -41,6 +41,16 @@ def test_every_kind_of_bundle_compiles(options: Options, subject: Subject, stage
     assert build_plan(trt, graph, manifest.segmenter, profile, progress=Unwatched()).plan
 
 
+def test_int8_compiles(subject: Subject, stages: Stages, tmp_path: Path, photos: Path) -> None:
+    options = Options("int8", calibration=photos, force=True)
+    manifest = (bundle := export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)).manifest
+    assert manifest.operations is not None
+    assert manifest.operations.int8_share
+    profile = segmenter_profile(manifest.input, words=64, batch=2)
+    graph = bundle.read(manifest.segmenter.file)
+    assert build_plan(trt, graph, manifest.segmenter, profile, progress=Unwatched()).plan
+
+
 @pytest.fixture(scope="module")
 def transformer() -> tuple[onnx.ModelProto, GraphSpec, Profile]:
     """TCL on a small CLIP: attention, the decoder, positions resized inside the graph."""

@@ -1,5 +1,6 @@
 """Tokenizers as files. Oracle: open_clip's own tokenizers, token by token."""
 
+import io
 import itertools
 import json
 import random
@@ -11,6 +12,8 @@ import ftfy
 import numpy as np
 import open_clip
 import pytest
+import sentencepiece
+import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from export.errors import SubjectError
@@ -119,6 +122,54 @@ def test_hugging_face_tokenizers_on_varied_texts(unigram: Path, clean: str) -> N
             assert np.array_equal(ours([text])[0], expected), ascii(text)
             compared += 1
     assert compared > 250
+
+
+def sentencepiece_model(corpus: list[str], rule: str) -> bytes:
+    """Train a model laid out as T5's and SigLIP's: unigram; padding, end and unknown are 0, 1 and 2."""
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus),
+        model_writer=written,
+        vocab_size=3000,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        normalization_rule_name=rule,
+        pad_id=0,
+        bos_id=-1,
+        eos_id=1,
+        unk_id=2,
+        minloglevel=2,
+    )
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("rule", ["nmt_nfkc", "identity"])
+def test_siglips_kind_of_tokenizer_on_varied_texts(rule: str, tmp_path: Path) -> None:
+    """Oracles: sentencepiece itself after open_clip's own cleaning, and open_clip around transformers' T5 tokenizer."""
+    clean, texts = open_clip.tokenizer.get_clean_fn("canonicalize"), varied_texts(3000)
+    model = sentencepiece_model([clean(text) for text in texts[::2]], rule)
+    given, converted = tmp_path / "given", tmp_path / "converted"
+    given.mkdir()
+    (given / "spiece.model").write_bytes(model)
+    special = {"pad_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>", "extra_ids": 0}
+    (given / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "T5Tokenizer", **special}))
+    transformers.AutoTokenizer.from_pretrained(str(given)).save_pretrained(converted)
+    theirs = open_clip.tokenizer.HFTokenizer(str(converted), context_length=64, clean="canonicalize")
+    file, plain = tokenizer_file(theirs), sentencepiece.SentencePieceProcessor(model_proto=model)
+    ours = phrase_tokenizer(file, 64)
+    assert (file.pad_id, file.unknown_id) == (plain.eos_id(), plain.unk_id())
+    pieces = {text: [*plain.encode(clean(text)), plain.eos_id()] for text in texts}
+    unknown = [text for text, row in pieces.items() if plain.unk_id() in row]
+    known = [text for text, row in pieces.items() if plain.unk_id() not in row and len(row) <= 64]
+    assert len(unknown) > 100
+    assert len(known) > 2000
+    expected = np.array([pieces[text] + [file.pad_id] * (64 - len(pieces[text])) for text in known])
+    different = [ascii(t) for t, a, b in zip(known, ours(known), expected, strict=True) if not np.array_equal(a, b)]
+    assert different == []
+    assert np.array_equal(theirs(known).numpy(), expected)
+    for text in unknown:
+        with pytest.raises(VocabularyError, match="does not know the word"):
+            ours([text])
 
 
 def test_tokenizers_that_a_file_cannot_say_are_refused(unigram: Path, clip: Any) -> None:
