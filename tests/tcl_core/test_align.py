@@ -165,6 +165,26 @@ def test_student_learns_what_it_is_taught(lexicon: bool) -> None:
     assert cosine() > 0.98
 
 
+def test_training_repeats_itself() -> None:
+    """Oracle: the same seed, the same bits."""
+
+    def trained() -> dict[str, torch.Tensor]:
+        torch.manual_seed(3)
+        config = TinyConfig(
+            preprocess=Preprocess((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 64, multiple_of=32),
+            vocabulary_size=6, embed_dim=8, token_dim=8, text_blocks=1, lexicon_size=4, key_dim=4,
+        )  # fmt: skip
+        encoder = TinyTextEncoder(config, build_tokenizer(["dog", "cat", "car", "red"], 4))
+        teacher = Teacher(torch.eye(4), F.normalize(torch.randn(4, 8), dim=1), temperature=0.05)
+        course = Course(encoder.tokenize(["dog", "red cat", "car"]), torch.tensor([0, 1, 2]), 1.0)
+        config_of_training = StudentConfig(steps=5, batch_size=8)
+        train_student(encoder, torch.randn(6, 8), [course], teacher.keys, teacher, config_of_training)
+        return encoder.state_dict()
+
+    first, second = trained(), trained()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 @needs_nouns
 @pytest.mark.parametrize(
     ("plural", "singular"),
