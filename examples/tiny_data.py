@@ -12,6 +12,7 @@ import io
 import json
 import random
 import re
+import struct
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -121,17 +122,52 @@ def class_folders(root: Path, dataset: str, licence: str, names: dict[str, str])
         yield f"{dataset}_{path.parent.name}_{path.stem}", image, caption, origin
 
 
+def qt_resource(archive: bytes, wanted: str) -> bytes:
+    """Read one file out of a Qt resource archive (`rcc --binary`, version 2 or later): big-endian numbers throughout.
+
+    A tree of nodes of 22 bytes: offset of the name, flags, then for a folder the number of its children and the first
+    of them, for a file where its content lies.
+    """
+    version, tree, data, names = struct.unpack_from(">4I", archive, 4)
+    if archive[:4] != b"qres" or version < 2:
+        raise SystemExit("no Qt resource archive of version 2 or later")
+    node = 0
+    for part in wanted.split("/"):
+        count, first = struct.unpack_from(">II", archive, tree + node * 22 + 6)
+        for child in range(first, first + count):
+            (name,) = struct.unpack_from(">I", archive, tree + child * 22)
+            (length,) = struct.unpack_from(">H", archive, names + name)
+            if archive[names + name + 6 :][: 2 * length].decode("utf-16-be") == part:
+                node = child
+                break
+        else:
+            raise SystemExit(f"{wanted} is not in the archive")
+    (offset,) = struct.unpack_from(">I", archive, tree + node * 22 + 10)
+    (size,) = struct.unpack_from(">I", archive, data + offset)
+    return archive[data + offset + 4 :][:size]
+
+
+def read_listed(root: Path, path: str) -> Image.Image | None:
+    """Read a listed picture, a file or ARCHIVE.rcc:FILE in an archive; None if it is not there."""
+    file, _, inside = path.removeprefix("/").partition(".rcc:")
+    source = root / (f"{file}.rcc" if inside else file)
+    if not source.is_file():
+        return None
+    content = source.read_bytes()
+    return Image.open(io.BytesIO(qt_resource(content, inside) if inside else content)).convert("RGB")
+
+
 def write_backgrounds(root: Path, directory: Path) -> None:
     """Shrink the listed wallpapers that are there, and write their captions and licences."""
     directory.mkdir(parents=True, exist_ok=True)
     captions, licences = [], ["file\tlicence\tauthor\tsource"]
     for line in LISTING.read_text(encoding="utf-8").splitlines()[1:]:
         name, caption, licence, author, package, path = line.split("\t")
-        source = root / path.removeprefix("/")
-        if not source.is_file():
+        image = read_listed(root, path)
+        if image is None:
             print(f"not there, left out: {package}: {path}")
             continue
-        shrunk(Image.open(source).convert("RGB"), BACKGROUND_SIDE, "shorter").save(directory / name, quality=85)
+        shrunk(image, BACKGROUND_SIDE, "shorter").save(directory / name, quality=85)
         captions.append(f"{name}\t{caption}")
         licences.append(f"{name}\t{licence}\t{author}\tDebian package {package}, {path}")
     (directory / "captions.tsv").write_text("\n".join(captions) + "\n", encoding="utf-8")

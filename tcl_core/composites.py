@@ -74,7 +74,8 @@ class Composites:
         backgrounds: read as RGB.
         count: samples.
         size: side of a composite in pixels.
-        most_objects: per composite; from 1 to this.
+        most_objects: per composite; from least_objects to this.
+        least_objects: with 0, some composites are a part of a background as it is.
         name_background: share of the captions that name the background.
         seed: another one makes other pictures.
         photos: photographs with captions that mosaics are made of and that serve as backgrounds too.
@@ -90,6 +91,7 @@ class Composites:
         count: int,
         size: int = 224,
         most_objects: int = 4,
+        least_objects: int = 1,
         name_background: float = 0.6,
         seed: int = 0,
         photos: Source | None = None,
@@ -98,13 +100,14 @@ class Composites:
     ) -> None:
         if (mosaics or photo_backgrounds) and photos is None:
             raise DataError(f"composites: mosaics {mosaics}, photo_backgrounds {photo_backgrounds}, and no photos")
-        if count < 1 or most_objects < 1 or size < 16 or not 0 <= name_background <= 1:
+        if count < 1 or not 0 <= least_objects <= most_objects or size < 16 or not 0 <= name_background <= 1:
             raise DataError(
-                f"composites: count {count}, most_objects {most_objects}, size {size}, name_background "
-                f"{name_background}: expected 1 or more, 1 or more, 16 or more, and a share"
+                f"composites: count {count}, least_objects {least_objects}, most_objects {most_objects}, size {size}, "
+                f"name_background {name_background}: expected 1 or more, 0 or more, no fewer, 16 or more, and a share"
             )
         self.cutouts, self.backgrounds = cutouts, backgrounds
-        self.count, self.size, self.most_objects = count, size, most_objects
+        self.count, self.size = count, size
+        self.least_objects, self.most_objects = least_objects, most_objects
         self.name_background, self.seed = name_background, seed
         self.photos, self.mosaics, self.photo_backgrounds = photos, mosaics, photo_backgrounds
         self.problems: list[Problem] = [*cutouts.problems, *backgrounds.problems, *(photos.problems if photos else [])]
@@ -140,7 +143,7 @@ class Composites:
         label_map = np.zeros((self.size, self.size), np.uint8)
         phrases: list[str] = []
         areas: list[int] = []
-        for _ in range(int(chance.integers(1, self.most_objects + 1))):
+        for _ in range(int(chance.integers(self.least_objects, self.most_objects + 1))):
             cutout = self.cutouts.read(int(chance.integers(len(self.cutouts))), "RGBA")
             phrase = cutout.caption.rstrip(". ")  # it becomes a part of a sentence
             if phrase not in phrases and _paste(picture, label_map, cutout.image, areas, chance):

@@ -181,6 +181,7 @@ class CompositesConfig:
     count: int
     size: int = 224
     most_objects: int = 4
+    least_objects: int = 1
     name_background: float = 0.6
     photos: str | list[str] | None = None
     mosaics: float = 0.0
@@ -273,6 +274,7 @@ def _open(config: SourceConfig, seed: int, index: Path | None) -> Source:
         count=config.count,
         size=config.size,
         most_objects=config.most_objects,
+        least_objects=config.least_objects,
         name_background=config.name_background,
         seed=seed,
         photos=ShardPairs.of(config.photos, ShardIndex(index)) if config.photos else None,

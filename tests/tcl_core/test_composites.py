@@ -113,7 +113,7 @@ def test_backgrounds_may_have_captions_beside_them(parts: tuple[ShardPairs, obje
 
 
 def test_impossible_settings_and_listings_are_refused(parts: tuple[ShardPairs, object], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="count 0, most_objects 4.*expected 1 or more"):
+    with pytest.raises(DataError, match="count 0, least_objects 1, most_objects 4.*expected 1 or more"):
         composites(parts, count=0)
     (tmp_path / "backgrounds" / "captions.tsv").write_text("grey.png a grey wall\n")
     with pytest.raises(DataError, match="expected a file name, a tab and a caption"):
@@ -183,3 +183,12 @@ def test_cutouts_held_out_by_name_are_on_one_side_only(parts: tuple[ShardPairs, 
     assert 0.105 < held < 0.145  # four standard deviations
     with pytest.raises(DataError, match="none has a caption that is wanted"):
         cutouts.chosen(lambda _: False)
+
+
+def test_without_objects_a_background_is_shown_as_it_is(parts: tuple[ShardPairs, object]) -> None:
+    """The caption is then the background's own, whatever the share of backgrounds that are named."""
+    made = [composites(parts, least_objects=0, name_background=0.0).compose(number) for number in range(40)]
+    bare = [composite for composite in made if not composite.phrases]
+    assert 2 <= len(bare) <= 20
+    assert {composite.caption for composite in bare} == {"a grey wall"}
+    assert all(not composite.label_map.any() for composite in bare)
