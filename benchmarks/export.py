@@ -1,14 +1,18 @@
 """What exporting is worth on this machine: the official-size TCL in PyTorch and in ONNX Runtime, side by side.
 
     python benchmarks/export.py [--model ViT-B-16-quickgelu] [--size 448] [--rounds 5] [--threads N] [--cache DIR]
+    python benchmarks/export.py --quick                       the same at 224 x 224, two rounds: is everything in place?
+    python benchmarks/export.py --bundles A.tclb B.tclb ...   segmenters of exported bundles against the first
 
-Random weights: speed does not depend on them. Each round runs every form once, in turn, so that whatever else the
-machine does meets all of them; a row is the median of its ratios to the first row, round by round.
+Random weights: speed does not depend on them. For each form the rounds run PyTorch, the plain ONNX graph and the form,
+in turn, so that whatever else the machine does meets all three; ratios are taken round by round. One form at a time is
+in memory.
 
     PyTorch as published    the last block with queries, keys and an identity mask, as the reference code runs it
     PyTorch                 this package's model: values only in that block
-    ONNX none/exact/winograd    the graphs of `python -m export --rewrite ...`
-    ONNX attention, ...     one rewriting alone, see `export.rewrite.Part`
+    ONNX none               the plain graph: `--rewrite none`
+    ONNX attention, positions, phases, winograd    one rewriting alone, see `export.rewrite.Part`
+    ONNX --rewrite exact, --rewrite winograd       what is exported: all that go together
 """
 
 import argparse
@@ -38,12 +42,13 @@ from export.rewrite import PARTS, Part, rewritten
 from export.stages import Stages, default_folder, weights_key
 from export.subject import RANDOM, Choice, load_subject
 from export.to_onnx import Signature, to_onnx
-from runtime.bundle import InputSpec
+from runtime.bundle import Bundle, InputSpec
 from tcl_core import TCL
 from tcl_core.attention import Attention, ValueBlock
 from tcl_core.heads import Grid
 
 Form = Callable[[], np.ndarray]
+Inputs = dict[str, np.ndarray]
 
 
 class MaskedBlock(nn.Module):
@@ -85,16 +90,16 @@ def in_pytorch(model: TCL, image: np.ndarray, text: np.ndarray) -> Form:
     return run
 
 
-def in_onnx(data: bytes, image: np.ndarray, text: np.ndarray, threads: int) -> Form:
+def in_onnx(data: bytes, inputs: Inputs, threads: int) -> Form:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"image": image, "text": text})[0]
+    return lambda: session.run(None, inputs)[0]
 
 
-def export(model: TCL, parts: frozenset[Part], size: Grid, stages: Stages) -> bytes:
+def traced(model: TCL, parts: frozenset[Part], size: Grid, stages: Stages) -> bytes:
     channels = model.image_encoder.embed_dim
     signature = Signature(
         {"image": ("batch", 3, *size), "text": ("words", channels)}, {"masks": ("batch", "words", "h", "w")}
@@ -104,19 +109,98 @@ def export(model: TCL, parts: frozenset[Part], size: Grid, stages: Stages) -> by
     def make() -> bytes:
         return to_onnx(SegmenterGraph(rewritten(model, parts, size)), sample, signature).SerializeToString()
 
-    keys = [weights_key(model.image_encoder), weights_key(model.grounder)]
-    return stages.result(f"tracing {sorted(parts)}", ["benchmark", *keys, sorted(parts), size], make)
+    return stages.result(f"tracing {', '.join(sorted(parts)) or 'the plain graph'}", key(model, parts, size), make)
 
 
-def measure(forms: dict[str, Form], rounds: int) -> dict[str, list[float]]:
+def counted(model: TCL, parts: frozenset[Part], size: Grid, stages: Stages, data: bytes, inputs: Inputs) -> int:
+    def make() -> bytes:
+        return str(count_in_graph(onnx.load_from_string(data), inputs)).encode()
+
+    return int(stages.result("counting operations", key(model, parts, size), make))
+
+
+def key(model: TCL, parts: frozenset[Part], size: Grid) -> list[object]:
+    return ["benchmark", weights_key(model.image_encoder), weights_key(model.grounder), sorted(parts), size]
+
+
+def seconds_of(forms: dict[str, Form], rounds: int) -> dict[str, np.ndarray]:
+    """Run every form once a round, in turn; the first round warms up and does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in forms}
-    for number in range(rounds + 1):  # the first warms up
+    for number in range(rounds + 1):
         for name, run in forms.items():
             begin = time.perf_counter()
             run()
             if number:
                 seconds[name].append(time.perf_counter() - begin)
-    return seconds
+    return {name: np.array(own) for name, own in seconds.items()}
+
+
+def ratio(base: np.ndarray, own: np.ndarray) -> str:
+    ratios = base / own
+    return f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+
+
+PUBLISHED, PYTORCH, PLAIN = "PyTorch as published", "PyTorch", "ONNX none"
+ALONE: tuple[Part, ...] = ("attention", "positions", "phases", "winograd")
+
+
+def compare_rewritings(arguments: argparse.Namespace, console: Console) -> Table:
+    size = (arguments.size, arguments.size)
+    stages = Stages(arguments.cache, lambda stage, fate: console.print(f"{stage}: {fate}", style="dim"))
+    model = load_subject(Choice(arguments.model, pretrained=RANDOM, head="tcl")).model
+    p = model.preprocess
+    spec = InputSpec(size=size, multiple_of=p.multiple_of, mean=p.mean, std=p.std, interpolation=p.interpolation)
+    image, text = as_input(shipped_pictures()[:1], spec, size), rare_words(21, model.image_encoder.embed_dim)
+    inputs, shapes = {"image": image, "text": text}, (image.shape, text.shape)
+    variants: dict[str, frozenset[Part]] = {f"ONNX {part}": frozenset({part}) for part in ALONE}
+    variants |= {f"ONNX --rewrite {name}": PARTS[name] for name in ("exact", "winograd")}
+
+    plain = traced(model, frozenset(), size, stages)
+    base = {PYTORCH: in_pytorch(model, image, text), PLAIN: in_onnx(plain, inputs, arguments.threads)}
+    expected = base[PYTORCH]()
+    title = (
+        f"{arguments.model} with TCL's decoder, {size[0]} x {size[1]}, 21 words, float32, {arguments.threads} threads"
+    )
+    columns = "form", "GMAC", "median ms", "times as fast as PyTorch", "as the plain graph", "largest error"
+    table = Table(*columns, title=title)
+
+    def measure(name: str, form: Form, operations: int) -> None:
+        console.print(f"measuring {name}", style="dim")
+        error = float(np.abs(form() - expected).max())
+        seconds = seconds_of({**base, name: form}, arguments.rounds)
+        own = seconds[name]
+        ratios = ratio(seconds[PYTORCH], own), ratio(seconds[PLAIN], own)
+        table.add_row(name, f"{operations / 1e9:.1f}", f"{1000 * np.median(own):.0f}", *ratios, f"{error:.1e}")
+
+    published = as_published(model)
+    measure(PUBLISHED, in_pytorch(published, image, text), count_in_pytorch(SegmenterGraph(published), shapes))
+    measure(PLAIN, base[PLAIN], counted(model, frozenset(), size, stages, plain, inputs))
+    del plain, published
+    for name, parts in variants.items():
+        data = traced(model, parts, size, stages)
+        operations = counted(model, parts, size, stages, data, inputs)
+        measure(name, in_onnx(data, inputs, arguments.threads), operations)
+    return table
+
+
+def compare_bundles(arguments: argparse.Namespace) -> Table:
+    bundles = [Bundle.open(path) for path in arguments.bundles]
+    first = bundles[0].manifest
+    size = first.input.size if isinstance(first.input.size, tuple) else (first.input.size, first.input.size)
+    image = as_input(shipped_pictures()[:1], first.input, size)
+    inputs = {"image": image, "text": rare_words(21, first.output.channels)}
+    forms = {str(b.path): in_onnx(b.read(b.manifest.segmenter.file), inputs, arguments.threads) for b in bundles}
+    seconds, expected = seconds_of(forms, arguments.rounds), forms[str(bundles[0].path)]()
+    title = (
+        f"segmenters of bundles, {size[0]} x {size[1]}, 21 words, {arguments.threads} threads, ONNX Runtime on the CPU"
+    )
+    table = Table("bundle", "precision", "MB", "median ms", "times as fast as the first", "largest error", title=title)
+    for bundle in bundles:
+        name, graph = str(bundle.path), bundle.manifest.segmenter
+        megabytes, error = bundle.manifest.files[graph.file].bytes / 1e6, np.abs(forms[name]() - expected).max()
+        times = f"{1000 * np.median(seconds[name]):.1f}", ratio(seconds[str(bundles[0].path)], seconds[name])
+        table.add_row(name, graph.precision, f"{megabytes:.1f}", *times, f"{error:.1e}")
+    return table
 
 
 def main() -> None:
@@ -126,49 +210,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cache", type=Path, default=default_folder())
+    parser.add_argument("--quick", action="store_true", help="224 x 224, two rounds")
+    parser.add_argument("--bundles", type=Path, nargs="+", help="compare these instead")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.size, arguments.rounds = 224, 2
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
-    console, size = Console(highlight=False), (arguments.size, arguments.size)
-    stages = Stages(arguments.cache, lambda stage, fate: console.print(f"{stage}: {fate}", style="dim"))
-
-    model = load_subject(Choice(arguments.model, pretrained=RANDOM, head="tcl")).model
-    p = model.preprocess
-    spec = InputSpec(size=size, multiple_of=p.multiple_of, mean=p.mean, std=p.std, interpolation=p.interpolation)
-    image, text = as_input(shipped_pictures()[:1], spec, size), rare_words(21, model.image_encoder.embed_dim)
-    published = as_published(model)
-    forms = {"PyTorch": in_pytorch(model, image, text), "PyTorch as published": in_pytorch(published, image, text)}
-    shapes = image.shape, text.shape
-    counts = {
-        "PyTorch": count_in_pytorch(SegmenterGraph(model), shapes),
-        "PyTorch as published": count_in_pytorch(SegmenterGraph(published), shapes),
-    }
-    alone: dict[str, frozenset[Part]] = {part: frozenset({part}) for part in ("attention", "positions", "phases")}
-    for rewrite, parts in (PARTS | alone).items():
-        data = export(model, parts, size, stages)
-        forms[f"ONNX {rewrite}"] = in_onnx(data, image, text, arguments.threads)
-        counts[f"ONNX {rewrite}"] = count_in_graph(onnx.load_from_string(data), {"image": image, "text": text})
-    expected = forms["PyTorch"]()
-    errors = {name: float(np.abs(run() - expected).max()) for name, run in forms.items()}
-    seconds = measure(forms, arguments.rounds)
-
-    title = (
-        f"{arguments.model} with TCL's decoder, {size[0]} x {size[1]}, 21 words, float32, {arguments.threads} threads"
-    )
-    table = Table("form", "GMAC", "median ms", "times as fast as PyTorch", "largest error", title=title)
-    for name, own in seconds.items():
-        ratios = np.array(seconds["PyTorch"]) / np.array(own)
-        table.add_row(
-            name,
-            f"{counts[name] / 1e9:.1f}",
-            f"{1000 * np.median(own):.0f}",
-            f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})",
-            f"{errors[name]:.1e}",
-        )
-    console.print(table)
+    console, begin = Console(highlight=False), time.monotonic()
+    console.print(compare_bundles(arguments) if arguments.bundles else compare_rewritings(arguments, console))
     console.print(
         f"{platform.machine()}, torch {torch.__version__}, onnxruntime {onnxruntime.__version__}, "
-        f"{arguments.rounds} rounds, every form once a round"
+        f"{arguments.rounds} rounds; everything took {time.monotonic() - begin:.0f} s"
     )
 
 

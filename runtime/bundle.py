@@ -315,7 +315,8 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
     """Check that a bundle may be written at `path`.
 
     Raises:
-        BundleError: the name does not end in .tclb, or something is there that may not be replaced.
+        BundleError: the name does not end in .tclb, something is there that may not be replaced, or the folder around
+            it takes no new files.
     """
     if path.suffix != SUFFIX:
         raise BundleError(f"{path} given, expected a directory name ending in {SUFFIX}")
@@ -323,6 +324,9 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
         raise BundleError(f"{path} exists and is not a bundle: choose another --output")
     if path.exists() and not overwrite:
         raise BundleError(f"{path} exists: choose another --output, or add --overwrite")
+    parent = next(folder for folder in path.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"{path} cannot be written: {parent} is no folder, or may not be changed by this user")
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:

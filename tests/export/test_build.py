@@ -12,6 +12,7 @@ from onnx import numpy_helper
 from export.build import export_bundle
 from export.errors import ParityError
 from export.options import Options
+from export.precision import largest_numbers
 from export.stages import Stages
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx
@@ -63,6 +64,35 @@ def test_half_weights_halve_the_file_and_half_arithmetic_computes_in_halves(
         "weights": {onnx.TensorProto.FLOAT16},
         "arithmetic": {onnx.TensorProto.FLOAT16},
     }
+
+
+class Scaled(torch.nn.Module):
+    """Multiplies, and divides again: harmless in float32."""
+
+    def __init__(self, trunk: torch.nn.Module, factor: float) -> None:
+        super().__init__()
+        self.trunk, self.register = trunk, torch.nn.Conv2d(24, 24, 1, groups=24, bias=False)
+        torch.nn.init.constant_(self.register.weight, factor)
+        self.back = torch.nn.Conv2d(24, 24, 1, groups=24, bias=False)
+        torch.nn.init.constant_(self.back.weight, 1 / factor)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.back(torch.nn.functional.gelu(self.register(self.trunk(images))))
+
+
+def test_numbers_beyond_float16_stay_in_float32_and_are_listed(
+    subject: Subject, stages: Stages, tmp_path: Path
+) -> None:
+    """Oracles: the numbers in the float32 graph, and the gate, which passes."""
+    subject.model.image_encoder.trunk = Scaled(subject.model.image_encoder.trunk, 1e7)
+    bundle = export_bundle(subject, None, tmp_path / "b.tclb", Options(precision="fp16"), stages=stages)
+    kept = bundle.manifest.segmenter.kept_fp32
+    assert "Conv x 2" in kept
+    assert "Gelu x 1" in kept
+    assert max(record.max_error for record in bundle.manifest.parity) < 2e-2
+    plain = export_bundle(subject, None, tmp_path / "c.tclb", Options(rewrite="exact"), stages=stages)
+    inputs = {"image": np.random.default_rng(0).random((1, 3, 64, 64), np.float32), "text": np.eye(2, 16, dtype="f4")}
+    assert max(largest_numbers(onnx.load_from_string(plain.read("segmenter.onnx")), [inputs]).values()) > 65504
 
 
 def test_the_graph_documents_itself(subject: Subject, stages: Stages, tmp_path: Path) -> None:

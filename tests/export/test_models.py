@@ -248,6 +248,22 @@ def test_models_that_cannot_be_had_are_explained(choice: Choice, message: str) -
         load_subject(choice)
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is empty: download it again"),
+        (b"<!DOCTYPE html><html>404</html>", r"is a web page \(HTML\), not weights"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
+        ((GOLDEN / "tcl_official_small.pth").read_bytes()[:5000], "is truncated or damaged"),
+    ],
+)
+def test_weights_that_are_none_are_explained(data: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "tcl.pth").write_bytes(data)
+    for choice in (Choice(str(tmp_path / "tcl.pth")), replace(OFFICIAL, checkpoint=tmp_path / "tcl.pth")):
+        with pytest.raises(SubjectError, match=message):
+            load_subject(choice)
+
+
 def test_a_model_without_a_vocabulary_for_its_tokenizer_is_refused(stages: Stages, tmp_path: Path) -> None:
     """The recorded CLIP knows 128 tokens; CLIP's tokenizer makes number 49406."""
     with pytest.raises(SubjectError, match=r"cannot read words: this model knows \d+ tokens"):

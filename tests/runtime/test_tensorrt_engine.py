@@ -249,6 +249,45 @@ def test_from_the_bundle_to_a_kept_engine(tiny: Bundle, tmp_path: Path) -> None:
     assert first[1].identity.library.startswith("tensorrt_rtx 1.")
 
 
+BUILD = """
+import hashlib, sys
+from pathlib import Path
+from rich.console import Console
+import tensorrt_rtx
+from runtime.bundle import Bundle
+from runtime.cuda import Gpu
+from runtime.engine_cache import EngineCache
+from runtime.engine_profile import segmenter_profile
+from runtime.tensorrt_engine import obtain_plan
+
+tiny = Bundle.open("tiny")
+profile = segmenter_profile(tiny.manifest.input, words=32)
+cache, console, gpu = EngineCache(Path(sys.argv[1])), Console(stderr=True, width=1000), Gpu("Orin", "8.7", "CUDA 12.6")
+print("ready", flush=True)
+sys.stdin.readline()
+given = {"trt": tensorrt_rtx, "gpu": gpu, "cache": cache, "console": console, "verify": lambda plan: "fine"}
+plan = obtain_plan(tiny, profile, profile, **given)
+print(hashlib.sha256(plan).hexdigest())
+"""
+
+
+def test_of_two_processes_with_the_real_builder_one_builds(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 only")
+    command = [sys.executable, "-c", BUILD, str(tmp_path / "engines")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    builders = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for builder in builders:
+        assert builder.stdout.readline() == "ready\n"
+    for builder in builders:
+        builder.stdin.write("go\n")
+        builder.stdin.flush()
+    (first, first_said), (second, second_said) = (builder.communicate(timeout=300) for builder in builders)
+    assert first == second
+    assert len(first.strip()) == 64, first_said + second_said
+    assert (first_said + second_said).count("building a TensorRT engine for tiny") == 1
+    assert len(list((tmp_path / "engines").glob("*.plan"))) == 1
+
+
 class Renamed:
     """TensorRT for RTX under the name of TensorRT, which keeps timings."""
 
