@@ -107,9 +107,16 @@ def run(
     ] = None,
     dtype: Annotated[Literal["fp32", "fp16", "int8"], typer.Option(help="Arithmetic of the segmenter.")] = "fp32",
     fp16: Annotated[bool, typer.Option("--fp16", "--half", help="The same as --dtype fp16, for GPUs.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="The same as --dtype int8; needs --calib.")] = False,
-    calib: Annotated[Path | None, typer.Option(help="Folder of pictures like those the camera will see.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write int8 even if its labels differ too often.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="The same as --dtype int8, for GPUs: slower on CPUs. Needs --calib.")
+    ] = False,
+    calib: Annotated[
+        Path | None, typer.Option(help="Folder of 8 pictures or, better, some dozens, like those the camera will see.")
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write int8 even if its labels differ too often; if need be, everything in int8."),
+    ] = False,
     fp16_weights: Annotated[
         bool, typer.Option("--fp16-weights", help="Store weights as float16, compute in float32.")
     ] = False,

@@ -180,10 +180,12 @@ def int8_arithmetic(quantizer: Quantizer, rough: Judge, judge: Judge, least: flo
             f"{quantizer.share(ranked[count:]):.0%} of the multiply-adds in int8: {agreement.labels:.1%}"
             for count, agreement in sorted(tried.items())
         )
+        worst = ", ".join(f"{_module(product)} ({harm[product.name]:.1e})" for product in ranked[:5])
         raise PrecisionError(
             f"in int8 too many labels differ from PyTorch's, whatever stays in float32 (wanted {least:.1%}): "
-            f"{numbers or 'nothing can be put into int8'}. Calibrate on more pictures of the same kind, export with "
-            "--fp16, or add --force to put everything into int8 all the same"
+            f"{numbers or 'nothing can be put into int8'}. Worst by their mean error alone: {worst or 'none'}. "
+            "Calibrate on more pictures of the same kind, export with --fp16, or add --force to put everything into "
+            "int8 all the same"
         )
     return quantized(quantizer, ranked[low:])
 

@@ -197,15 +197,20 @@ class SegmenterExport:
         return hashlib.sha256(case.image.tobytes() + case.text.tobytes()).hexdigest()
 
     def _half(self, plain: bytes, compared: Sequence[Case]) -> onnx.ModelProto:
-        model = onnx.load_from_string(plain)
+        model, last = onnx.load_from_string(plain), plain
 
         def accept(candidate: onnx.ModelProto) -> str:
-            with self._engine(candidate.SerializeToString(), self._spec(candidate)) as engine:
+            nonlocal last
+            last = candidate.SerializeToString()
+            with self._engine(last, self._spec(candidate)) as engine:
                 return failures([compare(case, engine) for case in compared], self._tolerance)
 
         once = {id(case.image): case for case in compared}.values()
         inputs = [self._inputs(image[None], case.text) for case in once for image in case.image]
-        half, kept = half_arithmetic(model, inputs, accept)
+        try:
+            half, kept = half_arithmetic(model, inputs, accept)
+        except PrecisionError as error:
+            raise PrecisionError(f"{error}. {self._where(last, compared)}") from None
         half.metadata_props.add(key=KEPT, value=json.dumps(kept))
         return half
 

@@ -10,7 +10,7 @@ import torch
 from onnx import numpy_helper
 
 from export.build import export_bundle
-from export.errors import ParityError
+from export.errors import ParityError, PrecisionError
 from export.options import Options
 from export.precision import largest_numbers
 from export.stages import Stages
@@ -149,6 +149,12 @@ def test_a_graph_that_differs_from_pytorch_is_not_written(
         ParityError, match=r"differs from PyTorch: 56x104, batch 1, 1 words: max error.*Worst tensors.* in "
     ):
         export_bundle(subject, None, tmp_path / "b.tclb", Options(weights="fp16"), stages=stages)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_float16_that_no_island_saves_names_the_worst_tensors(subject: Subject, stages: Stages, tmp_path: Path) -> None:
+    with pytest.raises(PrecisionError, match=r"in float16 the graph differs too much.*Worst tensors, .* in model\..*"):
+        export_bundle(subject, None, tmp_path / "b.tclb", Options(precision="fp16", atol=1e-9), stages=stages)
     assert list(tmp_path.iterdir()) == []
 
 

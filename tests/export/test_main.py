@@ -1,6 +1,7 @@
 """`python -m export` as a user runs it. Oracle: the command that it prints is run, and its files are read back."""
 
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from runtime import Segmenter
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -43,6 +46,7 @@ def test_the_printed_command_works(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--output", "b"], "b given, expected a directory name ending in .tclb"),
+        (["--output", "file/b.tclb"], "/file is no folder, or may not be changed by this user"),
         (["--output", "old.tclb"], "old.tclb exists and is not a bundle: choose another --output"),
         (["--output", "b.tclb", "--model", "tinny"], "no model 'tinny': did you mean tiny"),
         (["--output", "b.tclb", "--model", "tiny.pt"], "no file tiny.pt"),
@@ -55,11 +59,12 @@ def test_the_printed_command_works(tmp_path: Path) -> None:
 )
 def test_bad_arguments_are_explained_and_write_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
     (tmp_path / "old.tclb").mkdir()
+    (tmp_path / "file").touch()
     done = export(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["old.tclb"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "old.tclb"]
 
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
@@ -108,3 +113,16 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(tmp_path:
     for stage in ("tracing the text encoder", "tracing the segmenter", "counting operations"):
         assert f"{stage}: reused: nothing it depends on has changed" in last.stderr
     assert "GMAC in the graph" in last.stdout
+    full = subprocess.run(
+        [*command, "--overwrite", "--classes", "red car"],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert full.returncode == 1
+    assert "b.tclb could not be written (File too large): make room or choose another --output" in full.stderr
+    assert [path.name for path in work.iterdir()] == ["b.tclb"]
+    assert "red car" not in Segmenter(work / "b.tclb").names  # the one before
