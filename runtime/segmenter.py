@@ -83,13 +83,18 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def enlarged(masks: npt.NDArray[np.float32], network_size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Enlarge masks (K,h,w) to a quarter of the network's input, where TCL refines them; finer masks stay as fine."""
+    height, width = (max(side // 4, grid) for side, grid in zip(network_size, masks.shape[1:], strict=True))
+    if (height, width) == masks.shape[1:]:
+        return masks
+    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
+
+
 def _refined(
     masks: npt.NDArray[np.float32], frame: BGR, network_size: tuple[int, int], vocabulary: Vocabulary, threads: int
 ) -> npt.NDArray[np.float32]:
-    """Refine masks (K,h,w) at a quarter of the network's input, TCL's own mask resolution; finer masks stay as fine."""
-    height, width = (max(side // 4, grid) for side, grid in zip(network_size, masks.shape[1:], strict=True))
-    if (height, width) != masks.shape[1:]:
-        masks = np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
+    masks = enlarged(masks, network_size)
     if vocabulary.thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
         return pamr(masks, frame, threads=threads)
     chosen = contenders(masks, background=vocabulary.constant)

@@ -98,7 +98,8 @@ def bundle_segment(
 ) -> Segment:
     """Make an exported bundle ready to be measured, as the runtime runs it, its own background included.
 
-    `pamr` turns refinement on or off; None leaves it as the bundle has it.
+    `pamr` turns refinement on or off; None leaves it as the bundle has it. Every mask is refined, those too that cannot
+    win against the others, which the runtime leaves out: when fewer words compete they may.
 
     Raises:
         ValueError: no such bundle, damaged, or it cannot embed the words.
@@ -106,16 +107,24 @@ def bundle_segment(
     # Bundles are read by their owner; this is the only place where training looks at deployment.
     from runtime import Segmenter
     from runtime.errors import TclEdgeError
+    from runtime.pamr import pamr as refine
+    from runtime.segmenter import enlarged
 
-    refine: Literal["pamr", "none"] | None = None if pamr is None else "pamr" if pamr else "none"
     try:
-        segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine=refine)
+        segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")
     except TclEdgeError as error:
         raise ValueError(str(error)) from error
+    output = segmenter.bundle.manifest.output
+    refined = output.refine == "pamr" if pamr is None else pamr
 
     def segment(image: Image.Image) -> SoftMasks:
-        result = segmenter(np.ascontiguousarray(np.asarray(image)[..., ::-1]))
-        masks = torch.from_numpy(result.soft_masks)
+        frame = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+        result = segmenter(frame)
+        soft_masks = result.soft_masks
+        if refined:
+            height, width = soft_masks.shape[1:]
+            soft_masks = refine(enlarged(soft_masks, (height * output.stride, width * output.stride)), frame)
+        masks = torch.from_numpy(soft_masks)
         floor = torch.full(masks.shape[1:], -1.0 if result.threshold is None else result.threshold)
         if len(masks) > len(words):  # the first are the background's words
             floor = torch.maximum(floor, masks[0])
