@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tcl_core.pamr import refine
 from tcl_core.predict import resized_tensor, to_tensor
 from tcl_core.prompts import Word, embed_words, merge_synonyms, templates
-from tcl_core.segment import slide
+from tcl_core.segment import blend, known_prior, resize, slide
 
 if TYPE_CHECKING:
     from tcl_core.model import TCL
@@ -76,14 +77,26 @@ def model_segment(
             pixels = to_tensor(image, model.preprocess, side)
             masks = slide(masks_of, pixels, window=side, stride=max(side // 2, 1))
         else:
-            size = whole_size(image, side, model.preprocess.multiple_of)
-            masks = model.masks(resized_tensor(image, model.preprocess, size), text)
+            whole = resized_tensor(image, model.preprocess, whole_size(image, side, model.preprocess.multiple_of))
+            masks = _as_the_runtime(model, whole, text, pamr, kp_weight)
         merged = merge_synonyms(masks, every)[0]
         floor = torch.full(merged.shape[1:], threshold)
         others = merged[len(words) :]
         return SoftMasks(merged[: len(words)], torch.maximum(floor, others.amax(dim=0)) if len(others) else floor)
 
     return segment
+
+
+def _as_the_runtime(model: "TCL", image: Tensor, text: Tensor, pamr: bool, kp_weight: float) -> Tensor:
+    """Segment as a bundle does: the prior in the graph, then refinement at a quarter of the input."""
+    features = model.image_encoder.features(image)
+    masks: Tensor = model.grounder.similarity_to_mask(model.ground(features), text)
+    if kp_weight:
+        masks = blend(masks, known_prior(model.image_encoder.project(features), text), kp_weight)
+    if not pamr:
+        return masks
+    quarter = (max(image.shape[2] // 4, masks.shape[2]), max(image.shape[3] // 4, masks.shape[3]))
+    return refine(image, resize(masks, quarter))
 
 
 def whole_size(image: Image.Image, side: int, multiple_of: int) -> tuple[int, int]:
@@ -107,7 +120,7 @@ def bundle_segment(
     # Bundles are read by their owner; this is the only place where training looks at deployment.
     from runtime import Segmenter
     from runtime.errors import TclEdgeError
-    from runtime.pamr import pamr as refine
+    from runtime.pamr import pamr as refine_masks
     from runtime.segmenter import enlarged
 
     try:
@@ -123,7 +136,7 @@ def bundle_segment(
         soft_masks = result.soft_masks
         if refined:
             height, width = soft_masks.shape[1:]
-            soft_masks = refine(enlarged(soft_masks, (height * output.stride, width * output.stride)), frame)
+            soft_masks = refine_masks(enlarged(soft_masks, (height * output.stride, width * output.stride)), frame)
         masks = torch.from_numpy(soft_masks)
         floor = torch.full(masks.shape[1:], -1.0 if result.threshold is None else result.threshold)
         if len(masks) > len(words):  # the first are the background's words

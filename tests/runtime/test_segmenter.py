@@ -307,3 +307,14 @@ def test_a_damaged_bundle_is_refused_before_anything_runs(bundle_copy: Path) -> 
     (bundle_copy / "segmenter.onnx").write_bytes(b"")
     with pytest.raises(BundleError):
         Segmenter(bundle_copy)
+
+
+def test_the_bundle_says_how_masks_are_refined(tiny: Bundle, frame: np.ndarray) -> None:
+    """Identity: what the manifest asks for is what is done when nothing is said, and not otherwise."""
+    assert tiny.manifest.output.refine == "pamr"
+    masks = {}
+    for refine in (None, "pamr", "none"):
+        with Segmenter(tiny, classes="car, asphalt", size=128, refine=refine) as segmenter:
+            masks[refine] = segmenter(frame).mask
+    assert np.array_equal(masks[None], masks["pamr"])
+    assert not np.array_equal(masks[None], masks["none"])

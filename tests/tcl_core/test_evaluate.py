@@ -14,13 +14,16 @@ from typer.testing import CliRunner
 
 from runtime.bundle import Bundle
 from runtime.frame import input_size
+from runtime.sources import open_source
 from tcl_core import evaluate as command
 from tcl_core.benchmark import VOID, open_folder
 from tcl_core.evaluation import PictureScore, evaluate
 from tcl_core.metrics import Pointing, Tally, pixel_accuracy
+from tcl_core.prompts import Word
 from tcl_core.report import exemplary
 from tcl_core.samples import DataError
-from tcl_core.soft_masks import SoftMasks, whole_size
+from tcl_core.soft_masks import SoftMasks, bundle_segment, model_segment, whole_size
+from tcl_core.tiny import load_tiny
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -191,6 +194,22 @@ def test_whole_pictures_are_as_large_as_in_the_runtime(width: int, height: int) 
     spec = Bundle.open("tiny").manifest.input
     size = whole_size(Image.new("RGB", (width, height)), int(spec.size), spec.multiple_of)
     assert size == input_size((height, width), spec)
+
+
+@pytest.mark.parametrize(("pamr", "largest"), [(False, 0.02), (True, 0.15)])
+def test_the_model_and_its_bundle_give_the_same_soft_masks(pamr: bool, largest: float) -> None:
+    """Oracle: each other, refinement in PyTorch against C++; the latter looks at the frame before it is made small."""
+    frame = next(iter(open_source("test://cars"))).image
+    image = Image.fromarray(frame[..., ::-1])
+    words = (Word("car", ("car",)), Word("road", ("road", "asphalt")))
+    by_model = model_segment(
+        load_tiny(), words, (), template_name="none", threshold=0.5, protocol="runtime", size=320, pamr=pamr
+    )
+    by_bundle = bundle_segment(Path(__file__).parents[2] / "runtime/models/tiny.tclb", words, size=320, pamr=pamr)
+    with torch.inference_mode():
+        differences = (by_model(image).words - by_bundle(image).words).abs()
+    assert differences.max() < largest
+    assert differences.mean() < largest / 20
 
 
 class TestCommand:
