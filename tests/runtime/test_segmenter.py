@@ -39,9 +39,10 @@ def test_it_is_the_parts_one_after_the_other(tiny: Bundle, segmenter: Segmenter,
     assert set(result.speed) == {"pre", "infer", "post"}
 
 
-def test_the_cars_are_found(segmenter: Segmenter, frame: np.ndarray) -> None:
-    """Oracle: boxes drawn by hand, inside the two cars and on the bare ground."""
-    mask = segmenter(frame).mask
+def test_the_cars_are_found(tiny: Bundle, frame: np.ndarray) -> None:
+    """Oracle: boxes drawn by hand, inside the two cars and on the bare ground; as the bundle ships."""
+    with Segmenter(tiny, classes="car, road|ground|asphalt") as segmenter:
+        mask = segmenter(frame).mask
     assert (mask[110:280, 130:225] == 1).mean() > 0.95
     assert (mask[180:390, 345:460] == 1).mean() > 0.95
     assert (mask[60:400, 660:760] != 1).mean() > 0.95
@@ -224,28 +225,29 @@ def test_three_hundred_words_need_16_bits(tiny: Bundle, frame: np.ndarray) -> No
 
 
 def test_the_network_size_can_be_chosen(tiny: Bundle, frame: np.ndarray) -> None:
-    with Segmenter(tiny, classes="car", size=128) as segmenter:
+    with Segmenter(tiny, classes="car", size=128, refine="none") as segmenter:
         rows, columns = segmenter(frame).soft_masks.shape[1:]
         assert rows * columns == pytest.approx((128 / tiny.manifest.output.stride) ** 2, rel=0.2)
     with pytest.raises(EngineError, match="network size 3 given"):
         Segmenter(tiny, size=3)
 
 
-@pytest.mark.parametrize(("refine", "gain"), [("edge", 1.01), ("pamr", 1.2)])
-def test_refined_masks_follow_the_frame_better(
-    refine: str, gain: float, tiny: Bundle, segmenter: Segmenter, frame: np.ndarray
-) -> None:
-    """Oracle: at the borders of refined masks the frame changes more than at the borders of plain ones."""
+@pytest.mark.parametrize(("refine", "gain"), [("edge", 1.5), ("pamr", 2.0)])
+def test_refined_masks_follow_the_frame_better(refine: str, gain: float, tiny: Bundle, segmenter: Segmenter) -> None:
+    """Oracle: at the borders of refined masks frames change more than at those of plain ones (3.1 and 3.4 times)."""
+    frames = [f.image for f in open_source("test://cars")][::12]
 
-    def step_at_borders(mask: np.ndarray) -> float:
-        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(int)
-        borders = mask[:, 4:] != mask[:, :-4]
-        return float(np.abs(grey[:, 4:] - grey[:, :-4])[borders].mean())
+    def step_at_borders(segment: Segmenter) -> float:
+        steps = []
+        for frame in frames:
+            grey, mask = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(int), segment(frame).mask
+            steps.append(np.abs(grey[:, 4:] - grey[:, :-4])[mask[:, 4:] != mask[:, :-4]])
+        return float(np.concatenate(steps).mean())
 
     with Segmenter(tiny, classes="car, road|ground|asphalt", refine=refine) as refined:
-        result = refined(frame, overlay=True)
-        assert np.array_equal(result.plot(), refined(frame).plot())
-    assert step_at_borders(result.mask) > gain * step_at_borders(segmenter(frame).mask)
+        result = refined(frames[7], overlay=True)
+        assert np.array_equal(result.plot(), refined(frames[7]).plot())
+        assert step_at_borders(refined) > gain * step_at_borders(segmenter)
     with pytest.raises(EngineError, match="refinement 'crf' given, expected one of none, edge, pamr"):
         Segmenter(tiny, refine="crf")
 
@@ -273,15 +275,15 @@ def test_a_result_is_written_over_one_that_is_no_longer_needed(refine: str, tiny
 def test_masks_may_depend_on_the_frames_before(tiny: Bundle) -> None:
     """Oracle: the recursion on the soft masks of a segmenter without a memory; counted runs of the network."""
     frames = [f.image for f in open_source("test://cars")][80:85]
-    with Segmenter(tiny, classes="car", size=128) as segmenter:
+    with Segmenter(tiny, classes="car", size=128, refine="none") as segmenter:
         alone = [segmenter(image).soft_masks for image in frames]
-    with Segmenter(tiny, classes="car", size=128, temporal=Temporal(weight=0.75)) as segmenter:
+    with Segmenter(tiny, classes="car", size=128, refine="none", temporal=Temporal(weight=0.75)) as segmenter:
         average = alone[0]
         for image, masks in zip(frames, alone, strict=True):
             average = average if masks is alone[0] else 0.75 * average + 0.25 * masks
             np.testing.assert_allclose(segmenter(image).soft_masks, average, atol=1e-5)
         segmenter.set_classes("wheel")
-        with Segmenter(tiny, classes="wheel", size=128) as other:
+        with Segmenter(tiny, classes="wheel", size=128, refine="none") as other:
             np.testing.assert_allclose(segmenter(frames[0]).soft_masks, other(frames[0]).soft_masks, atol=1e-5)
     with Segmenter(tiny, classes="car", size=128, temporal=Temporal(keyframe=3), refine="pamr") as segmenter:
         speeds = [segmenter(image, overlay=True).speed for image in frames]
