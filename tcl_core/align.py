@@ -194,7 +194,7 @@ def print_report(title: str, scores: Scores) -> None:
     measures = list(dict.fromkeys(measure for row in scores.values() for measure in row))
     table = Table("held out", *measures, title=title)
     for kind, row in scores.items():
-        cells = [f"{row[m]:.0f}" if m == "phrases" else f"{row[m]:.3f}" if m in row else "" for m in measures]
+        cells = [f"{row[m]:.{0 if m == 'phrases' else 3}f}" if m in row else "" for m in measures]
         table.add_row(kind, *cells)
     Console(width=160).print(table)
 
