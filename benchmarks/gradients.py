@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--batches", type=int, default=6)
     parser.add_argument("settings", nargs="*")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     config = read_config([given.config, *given.settings])
     model = import_model(given.model)
     model.grounder.requires_grad_(True)
