@@ -214,7 +214,8 @@ class ShardPairs:
             BadSampleError: the image or the caption cannot be used.
         """
         entry: Any = self._entries[number]
-        where, caption = self._where(number), self.caption(number)
+        where = self._where(number)
+        caption = self._caption(number, where)
         image = self._bytes(int(self.groups[number]), entry["image"], entry["image_size"], where)
         return Sample(decode_image(image, where, mode), caption, where)
 
@@ -224,10 +225,7 @@ class ShardPairs:
         Raises:
             BadSampleError: it cannot be used.
         """
-        entry: Any = self._entries[number]
-        where = self._where(number)
-        content = self._bytes(int(self.groups[number]), entry["caption"], entry["caption_size"], where)
-        return read_caption(content, where, entry["json"])
+        return self._caption(number, self._where(number))
 
     def chosen(self, wanted: Callable[[str], bool]) -> "ShardPairs":
         """Keep the samples whose captions are wanted; those without a usable one stay, to be counted when read.
@@ -246,6 +244,11 @@ class ShardPairs:
         if not kept.any():
             raise DataError(f"{len(self)} samples, and none has a caption that is wanted")
         return ShardPairs(self.paths, self.problems, self.groups[kept], self._entries[kept])
+
+    def _caption(self, number: int, where: str) -> str:
+        entry: Any = self._entries[number]
+        content = self._bytes(int(self.groups[number]), entry["caption"], entry["caption_size"], where)
+        return read_caption(content, where, entry["json"])
 
     def _where(self, number: int) -> str:
         shard, entry = int(self.groups[number]), self._entries[number]
