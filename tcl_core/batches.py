@@ -1,6 +1,6 @@
 """Samples in order: which go into which step, read by worker processes, bad ones replaced and counted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,16 +106,44 @@ class PartSampler:
 
 
 @dataclass(frozen=True, eq=False)
+class Encoded:
+    """Images whose features are known.
+
+    Attributes:
+        features: (B,D,h,w) of the frozen encoder.
+        images: (B,3,H,W), normalised, of any size, for what encodes masked images anew; None where nothing does.
+    """
+
+    features: Tensor
+    images: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Count the images."""
+        return len(self.features)
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> "Encoded":
+        """Move to a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Encoded":
+        """Move to page-locked memory."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Encoded":
+        return Encoded(function(self.features), None if self.images is None else function(self.images))
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
     """Images that run through the model at once.
 
     Attributes:
-        images: (B,3,H,W), normalised.
+        images: (B,3,H,W), normalised, or what is known of them.
         captions: B of them.
         problems: samples that were replaced.
     """
 
-    images: Tensor
+    images: Tensor | Encoded
     captions: list[str]
     problems: list[Problem]
 
@@ -126,9 +154,9 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """An image as the model takes it, its caption, and what was wrong with samples that it replaces."""
+    """An image as the model takes it, without B, its caption, and what was wrong with samples that it replaces."""
 
-    image: Tensor
+    image: Tensor | Encoded
     caption: str
     problems: list[Problem]
 
@@ -165,8 +193,18 @@ class Samples(Dataset[Item]):
         )
 
 
-def _collate(items: list[Item]) -> Part:
-    images = torch.stack([item.image for item in items])
+def _stacked(images: Sequence[Tensor | Encoded]) -> Tensor | Encoded:
+    plain = [image for image in images if isinstance(image, Tensor)]
+    if len(plain) == len(images):
+        return torch.stack(plain)
+    encoded = [image for image in images if isinstance(image, Encoded)]
+    pictures = [image.images for image in encoded if image.images is not None]
+    return Encoded(torch.stack([image.features for image in encoded]), torch.stack(pictures) if pictures else None)
+
+
+def collate(items: list[Item]) -> Part:
+    """Put samples together."""
+    images = _stacked([item.image for item in items])
     return Part(images, [item.caption for item in items], [p for item in items for p in item.problems])
 
 
@@ -185,11 +223,11 @@ def load_parts(
         samples,  # type: ignore[arg-type]
         batch_sampler=sampler,
         num_workers=num_workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         pin_memory=pin,
         # Without its own generator the loader would draw from the global one, and a resumed run would differ.
         generator=torch.Generator(),
     )
 
 
-__all__ = ["Item", "Order", "Part", "PartSampler", "Samples", "Share", "load_parts"]
+__all__ = ["Encoded", "Item", "Order", "Part", "PartSampler", "Samples", "Share", "collate", "load_parts"]

@@ -53,6 +53,10 @@ class DenseEncoder(nn.Module, ABC):
     def embed(self, images: Tensor) -> Tensor:
         """Embed whole images with normal attention or pooling: (B,3,H,W) -> (B,C), not normalised."""
 
+    def frozen(self) -> "DenseEncoder":
+        """Give an encoder that answers the same but for rounding, faster, and whose weights can no longer train."""
+        return self
+
     def last_layers(self) -> tuple[nn.Module, nn.Module | None]:
         """Copy the layers that a grounder trains: blocks (B,D,h,w) -> (B,D,h,w), projection -> (B,C,h,w).
 

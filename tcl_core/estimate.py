@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from tcl_core.batches import Encoded
+from tcl_core.encoder import DenseEncoder
 from tcl_core.objective import GumbelMasks, Summarizer, sum_terms
+from tcl_core.recipe import DataConfig
 from tcl_core.schedule import set_phase
 
 if TYPE_CHECKING:
@@ -57,7 +60,7 @@ def _bytes(parameters: list[nn.Parameter]) -> int:
     return sum(parameter.numel() * parameter.element_size() for parameter in parameters)
 
 
-def _measure(summarize: Summarizer, images: Tensor, texts: Tensor) -> tuple[int, float]:
+def _measure(summarize: Summarizer, images: Tensor | Encoded, texts: Tensor) -> tuple[int, float]:
     """Run forward and backward: bytes kept for the gradient, seconds."""
     kept: dict[int, int] = {}
     known = {parameter.untyped_storage().data_ptr() for parameter in summarize.parameters()}
@@ -74,9 +77,20 @@ def _measure(summarize: Summarizer, images: Tensor, texts: Tensor) -> tuple[int,
     total = sum_terms([tensor.sum() for tensor in summary.tensors().values()])
     if total.requires_grad:
         total.backward()  # type: ignore[no-untyped-call]
-    if images.is_cuda:
+    if texts.is_cuda:
         torch.cuda.synchronize()
     return sum(kept.values()), time.perf_counter() - start
+
+
+def _noise(data: DataConfig, encoder: DenseEncoder, count: int, device: torch.device) -> Tensor | Encoded:
+    """Make images of noise, and what goes with them, as the training reads them."""
+    generator = torch.Generator().manual_seed(0)
+    size, cells = data.image_size, data.image_size // encoder.stride
+    if not data.features:
+        return torch.randn(count, 3, size, size, generator=generator).to(device)
+    features = torch.randn(count, encoder.dim, cells, cells, generator=generator)
+    pictures = torch.randn(count, 3, data.reencode_size, data.reencode_size, generator=generator)
+    return Encoded(features, pictures if data.reencode_size else None).to(device)
 
 
 def estimate(trainer: "Trainer") -> Estimate:
@@ -84,15 +98,11 @@ def estimate(trainer: "Trainer") -> Estimate:
     config, model = trainer.config, trainer.model
     set_phase(model.grounder, blocks_train=True)
     generator = torch.Generator().manual_seed(0)
-    size = config.data.image_size
-    encoder = model.image_encoder
-    cells = size // encoder.stride
-    shape = (2, encoder.dim, cells, cells) if trainer.summarizer.encoded else (2, 3, size, size)
-    images = torch.randn(shape, generator=generator).to(trainer.device)
+    first, images = (_noise(config.data, model.image_encoder, count, trainer.device) for count in (1, 2))
     texts = torch.randn(config.data.batch_size, model.image_encoder.embed_dim, generator=generator)
     texts = texts.to(trainer.device)
-    _measure(trainer.summarizer, images[:1], texts)  # the first run allocates
-    one, _ = _measure(trainer.summarizer, images[:1], texts)
+    _measure(trainer.summarizer, first, texts)  # the first run allocates
+    one, _ = _measure(trainer.summarizer, first, texts)
     two, seconds = _measure(trainer.summarizer, images, texts)
     trainer.optimizer.zero_grad()
     trained = list(trainer.parameters.values())

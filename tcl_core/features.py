@@ -1,23 +1,24 @@
 """Frozen features on disk: where only the grounder trains, every picture need be encoded but once.
 
-A directory holds `features.f16` (M,D,h,w), `captions.json`, and `features.json`, which says what they were made of and
-how many are done, so that an interrupted encoding goes on.
+A directory holds `features.f16` (M,D,h,w), `captions.json`, if they are wanted the pictures `pictures.u8` (M,R,R,3),
+and `features.json`, which says what they were made of and how many are done, so that an interrupted encoding goes on.
 """
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tcl_core.batches import Item, Samples
-from tcl_core.encoder import DenseEncoder
+from tcl_core.batches import Encoded, Item, Samples, collate
+from tcl_core.encoder import DenseEncoder, Preprocess
 from tcl_core.samples import DataError
 
 BATCH = 16  # images encoded at once; also how many are lost when the encoding is interrupted, times SAVE_EVERY
@@ -29,23 +30,40 @@ class FeatureStore(Dataset[Item]):
 
     Args:
         directory: made by `encode_samples`.
+        preprocess: how the encoder wants its pictures.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, preprocess: Preprocess) -> None:
         described = json.loads((directory / "features.json").read_text(encoding="utf-8"))
         self.captions: list[str] = json.loads((directory / "captions.json").read_text(encoding="utf-8"))
-        self._features: npt.NDArray[np.float16] = np.memmap(
-            directory / "features.f16", np.float16, "r", shape=tuple(described["shape"])
-        )
+        shape = tuple(described["shape"])
+        self._features: npt.NDArray[np.float16] = np.memmap(directory / "features.f16", np.float16, "r", shape=shape)
+        self._pictures = _open_pictures(directory, "r", shape[0], described["picture_size"])
+        self._mean, self._std = _statistics(preprocess)
 
     def __len__(self) -> int:
         """Count the samples."""
         return len(self.captions)
 
     def __getitem__(self, place: tuple[int, int]) -> Item:
-        """Read features (D,h,w), float32, and the caption."""
+        """Read features (D,h,w), float32, the picture (3,R,R), normalised, if it was kept, and the caption."""
         _, number = place
-        return Item(torch.from_numpy(self._features[number].astype(np.float32)), self.captions[number], [])
+        features = torch.from_numpy(self._features[number].astype(np.float32))
+        picture = None
+        if self._pictures is not None:
+            rgb = torch.from_numpy(self._pictures[number].astype(np.float32)).permute(2, 0, 1)
+            picture = (rgb / 255 - self._mean) / self._std
+        return Item(Encoded(features, picture), self.captions[number], [])
+
+
+def _statistics(preprocess: Preprocess) -> tuple[Tensor, Tensor]:
+    return torch.tensor(preprocess.mean)[:, None, None], torch.tensor(preprocess.std)[:, None, None]
+
+
+def _open_pictures(
+    directory: Path, mode: Literal["r", "r+", "w+"], count: int, size: int
+) -> npt.NDArray[np.uint8] | None:
+    return np.memmap(directory / "pictures.u8", np.uint8, mode, shape=(count, size, size, 3)) if size else None
 
 
 def describe(encoders_sha256: str, data: dict[str, Any], seed: int) -> str:
@@ -54,47 +72,73 @@ def describe(encoders_sha256: str, data: dict[str, Any], seed: int) -> str:
 
 
 @torch.inference_mode()
-def encode_samples(samples: Samples, encoder: DenseEncoder, directory: Path, made_of: str) -> FeatureStore:
-    """Encode all samples, or those that are missing, and open the result.
+def encode_samples(
+    samples: Samples,
+    encoder: DenseEncoder,
+    directory: Path,
+    made_of: str,
+    preprocess: Preprocess,
+    picture_size: int = 0,
+) -> None:
+    """Encode all samples, or those that are missing.
 
     The randomness of the augmentation is drawn once, from the number of the sample.
 
     Args:
         samples: what is encoded.
         encoder: frozen, in evaluation mode, on the CPU.
-        directory: to write to; about 160 kB a sample for `tiny` at 224 pixels.
+        directory: to write to; about 160 kB a sample for `tiny` at 224 pixels, and 150 kB for a picture of that size.
         made_of: see `describe`.
+        preprocess: how the samples were normalised.
+        picture_size: R, side of the pictures that are kept too; 0 keeps none.
 
     Raises:
         DataError: the directory holds other features, or samples cannot be used.
     """
     directory.mkdir(parents=True, exist_ok=True)
     note = directory / "features.json"
-    first = encoder.features(samples[0, 0].image[None])
+    first = encoder.features(_images([samples[0, 0]]))
     shape = (len(samples.source), *first.shape[1:])
     done, captions = _resume(note, made_of)
-    features = np.memmap(directory / "features.f16", np.float16, "r+" if done else "w+", shape=shape)
+    mode: Literal["r+", "w+"] = "r+" if done else "w+"
+    features = np.memmap(directory / "features.f16", np.float16, mode, shape=shape)
+    pictures = _open_pictures(directory, mode, shape[0], picture_size)
 
     def save() -> None:
-        features.flush()
+        for array in (features, pictures):
+            if isinstance(array, np.memmap):
+                array.flush()
         (directory / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
-        described = {"made_of": made_of, "shape": shape, "done": len(captions)}
+        described = {"made_of": made_of, "shape": shape, "picture_size": picture_size, "done": len(captions)}
         note.write_text(json.dumps(described, indent=1), encoding="utf-8")
 
     starts = range(done, shape[0], BATCH)
     for turn, start in enumerate(track(starts, description="encode", disable=not starts)):
         items = [samples[number, number] for number in range(start, min(start + BATCH, shape[0]))]
-        encoded = encoder.features(_stacked([item.image for item in items]))
+        images = _images(items)
+        encoded = encoder.features(images)
         features[start : start + len(items)] = encoded.half().numpy()
+        if pictures is not None:
+            pictures[start : start + len(items)] = _as_pictures(images, preprocess, picture_size)
         captions += [item.caption for item in items]
         if turn % SAVE_EVERY == SAVE_EVERY - 1:
             save()
     save()
-    return FeatureStore(directory)
 
 
-def _stacked(images: list[Tensor]) -> Tensor:
-    return torch.stack(images).contiguous(memory_format=torch.channels_last)  # a quarter faster on CPUs
+def _images(items: list[Item]) -> Tensor:
+    images = collate(items).images
+    assert isinstance(images, Tensor)  # `Samples` reads images
+    return images.contiguous(memory_format=torch.channels_last)  # a quarter faster on CPUs
+
+
+def _as_pictures(images: Tensor, preprocess: Preprocess, size: int) -> npt.NDArray[np.uint8]:
+    """Undo the normalisation and resize: (B,3,H,W) -> (B,size,size,3)."""
+    mean, std = _statistics(preprocess)
+    rgb = images * std + mean
+    if rgb.shape[-2:] != (size, size):
+        rgb = F.interpolate(rgb, size=(size, size), mode="bilinear", antialias=True)
+    return (rgb * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
 
 
 def _resume(note: Path, made_of: str) -> tuple[int, list[str]]:

@@ -23,6 +23,10 @@ class Gather(Protocol):
         """Stack the rows of all processes by rank, with gradient: (B,...) -> (world_size*B,...)."""
         ...
 
+    def strings(self, own: list[str]) -> list[str]:
+        """Join the lists of all processes by rank."""
+        ...
+
     def mean(self, value: Tensor) -> Tensor:
         """Average over the processes, with gradient: any shape -> the same."""
         ...
@@ -45,6 +49,10 @@ class SingleProcess:
     def all(self, rows: Tensor) -> Tensor:
         """Return the rows."""
         return rows
+
+    def strings(self, own: list[str]) -> list[str]:
+        """Return the list."""
+        return own
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the value."""
@@ -111,6 +119,12 @@ class ProcessGroup:
         """Stack the rows of all processes by rank, with gradient: (B,...) -> (world_size*B,...)."""
         stacked: Tensor = _AllRows.apply(rows)
         return stacked
+
+    def strings(self, own: list[str]) -> list[str]:
+        """Join the lists of all processes by rank."""
+        lists: list[list[str]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(lists, own)
+        return [string for part in lists for string in part]
 
     def mean(self, value: Tensor) -> Tensor:
         """Average over the processes, with gradient: any shape -> the same."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
+from tcl_core.batches import Encoded
 from tcl_core.gather import Gather
 from tcl_core.grounder import sample_hard_masks
 from tcl_core.losses import (
@@ -70,7 +71,6 @@ class Summarizer(nn.Module):
             number, masks are computed again for the gradient, and memory does not grow with B*N maps.
         recompute: compute decoder and re-encoding again for the gradient instead of keeping them.
         autocast: precision of encoder and decoder; masks and cosines stay in float32.
-        encoded: features come in instead of images.
     """
 
     def __init__(
@@ -81,7 +81,6 @@ class Summarizer(nn.Module):
         chunk: int | None = None,
         recompute: bool = False,
         autocast: torch.dtype | None = None,
-        encoded: bool = False,
     ) -> None:
         super().__init__()
         if chunk is not None and chunk < 1:
@@ -91,7 +90,7 @@ class Summarizer(nn.Module):
         self.chunk = chunk
         self.recompute = recompute
         self.autocast = autocast
-        self.encoded = encoded
+        self.reencoder = model.image_encoder.frozen()
         model.image_encoder.requires_grad_(False)
         model.text_encoder.requires_grad_(False)
         if not (weights.tcl_v or weights.tcl_f or weights.area or weights.tv or weights.region):
@@ -99,19 +98,30 @@ class Summarizer(nn.Module):
             model.grounder.similarity_to_mask.requires_grad_(False)
 
     def forward(
-        self, images: Tensor, text_embeddings: Tensor, first: int, sample: MaskSampler, pairing: Pairing | None = None
+        self,
+        images: Tensor | Encoded,
+        text_embeddings: Tensor,
+        first: int,
+        sample: MaskSampler,
+        pairing: Pairing | None = None,
     ) -> Summary:
         """Summarise images against all texts of the run.
 
         Args:
-            images: (B,3,H,W), normalised; or their features (B,D,h,w), see `encoded`.
+            images: (B,3,H,W), normalised, or what is known of them.
             text_embeddings: (N,C), raw; the text of image i is number first + i.
             first: see `text_embeddings`.
             sample: makes hard masks for TCL_v.
             pairing: of these images, if they own several texts; otherwise image i owns text first + i.
+
+        Raises:
+            ValueError: TCL_v is wanted, and of the images only features are known.
         """
         weights = self.weights
-        features = images if self.encoded else self._run(self.model.image_encoder.features, images)
+        if isinstance(images, Encoded):
+            features, pictures = images.features, images.images
+        else:
+            features, pictures = self._run(self.model.image_encoder.features, images), images
         dense = self._run(self._ground, features).float()
         parts: dict[str, Tensor] = {}
         if weights.tcl_f or weights.area or weights.tv:
@@ -119,7 +129,9 @@ class Summarizer(nn.Module):
         if weights.tcl_v:
             own = text_embeddings[first : first + len(images)] if pairing is None else text_embeddings[pairing.chosen]
             masks = sample(self._own_logits(dense, own), first)
-            embeddings = self._run(self.model.image_encoder.embed, mask_images(images, masks))
+            if pictures is None:
+                raise ValueError("TCL_v encodes masked images anew: expected images beside their features")
+            embeddings = self._run(self.reencoder.embed, mask_images(pictures, masks))
             parts["masked_cosines"] = cosines(embeddings.float(), text_embeddings)
         if weights.contrastive:
             parts["image_cosines"] = cosines(dense.mean(dim=(2, 3)), text_embeddings)
@@ -183,9 +195,10 @@ class Objective:
     gather: Gather
 
     def __call__(self, summary: Summary, pairing: Pairing | None = None) -> Losses:
-        """Compute the unweighted terms of this process's share of the batch."""
+        """Compute the unweighted terms of this process's share of the batch; with a pairing, of the whole batch."""
         if pairing is not None:
-            parts = {name: tensor.float() for name, tensor in summary.tensors().items()}
+            # Texts belong to several images, so that every process computes the loss of the whole batch.
+            parts = {name: self.gather.all(tensor.float()) for name, tensor in summary.tensors().items()}
             return Losses(**compute_phrase_losses(parts, self.weights, self.temperatures, self.prior, pairing))
         return compute_losses(summary, self.weights, self.temperatures, self.prior, self.gather)
 
@@ -202,7 +215,7 @@ def _unsynchronised(summarize: nn.Module) -> Any:
 def backward(
     summarize: nn.Module,
     objective: Objective,
-    parts: Sequence[Tensor],
+    parts: Sequence[Tensor | Encoded],
     text_embeddings: Tensor,
     sample: MaskSampler,
     *,
@@ -218,11 +231,11 @@ def backward(
     Args:
         summarize: a `Summarizer`, or DistributedDataParallel around one.
         objective: summaries -> losses.
-        parts: images (B_k,3,H,W), normalised, in order.
+        parts: images (B_k,3,H,W), normalised, or what is known of them, in order.
         text_embeddings: (N,C), raw, of all images of all processes, by rank and in the order of the parts.
         sample: makes hard masks for TCL_v; called twice for the same images, it has to return the same.
         scale: applied to the loss before it is differentiated (`GradScaler.scale`).
-        pairing: of all images, if they own several texts (one process).
+        pairing: of all images of all processes, if they own several texts.
 
     Returns:
         The unweighted terms, averaged over the processes, detached.

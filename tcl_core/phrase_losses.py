@@ -1,4 +1,4 @@
-"""The losses of TCL when an image owns several texts, and texts of one image are told apart (one process).
+"""The losses of TCL when an image owns several texts, and texts of one image are told apart.
 
 Two things differ from `tcl_core.losses`: a text may belong to several images and an image to several texts, so that a
 positive pair meets negatives only, never other positives; and texts that say nearly the same are no negatives.

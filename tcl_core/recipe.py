@@ -66,10 +66,12 @@ class DataConfig:
         num_workers: processes that read ahead, for each training process.
         most_bad: share of bad samples that is borne.
         window: samples shuffled among each other, see `Order`.
-        phrases: cut captions into noun phrases, each a text of its own (one process).
+        phrases: cut captions into noun phrases, each a text of its own.
         near: phrases whose texts have a higher cosine are no negatives of each other.
-        features: directory for the frozen encoder's features of every sample, computed once (one process); the
-            augmentation is then drawn once too. "" computes them anew for every step.
+        features: directory for the frozen encoder's features of every sample, computed once by the first process;
+            the augmentation is then drawn once too. "" computes them anew for every step.
+        reencode_size: side in pixels of the pictures that are kept beside `features`, for TCL_v, which encodes them
+            anew with a mask; 0 keeps none. Without `features`, masked images are encoded in `image_size`.
         rephrase: share of the phrases that are called by another name, see `tcl_core.thesaurus`.
         wordnet: directory of WordNet 3.0, for other names.
     """
@@ -85,6 +87,7 @@ class DataConfig:
     phrases: bool = False
     near: float = 0.75
     features: str = ""
+    reencode_size: int = Field(0, ge=0)
     rephrase: float = 0.0
     wordnet: str = "/usr/share/wordnet"
 

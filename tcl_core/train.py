@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,16 @@ import torch.distributed as dist
 import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from tcl_core.allocator import keep_freed_memory
 from tcl_core.augment import build_augmentation
 from tcl_core.batches import Item, Order, Part, PartSampler, Samples, load_parts
 from tcl_core.checkpoint import CheckpointError
 from tcl_core.config import ConfigError, load_config
 from tcl_core.estimate import estimate
-from tcl_core.features import describe, encode_samples
+from tcl_core.features import FeatureStore, describe, encode_samples
 from tcl_core.gather import Gather, ProcessGroup, SingleProcess
 from tcl_core.hub import export_model
 from tcl_core.model import TCL
@@ -44,7 +47,7 @@ from tcl_core.wordnet import WordNet
 # Distinguishes "you gave it something wrong" from "it went wrong" for scripts.
 USAGE, FAILURE = 2, 1
 # Settings of the data that the features of its samples depend on.
-FEATURE_SETTINGS = {"sources", "image_size", "augmentation", "rephrase"}
+FEATURE_SETTINGS = {"sources", "image_size", "augmentation", "rephrase", "reencode_size"}
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:
@@ -84,7 +87,8 @@ def processes(device: torch.device) -> Iterator[Gather]:
     if "RANK" not in os.environ:
         yield SingleProcess()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # The first process may encode features for hours before the others hear of it.
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=24))
     try:
         yield ProcessGroup()
     finally:
@@ -143,7 +147,12 @@ def parts_from(config: TrainConfig, trainer: Trainer, source: Concatenated) -> I
 def _encoded(samples: Samples, config: TrainConfig, trainer: Trainer) -> Dataset[Item]:
     depends = {name: value for name, value in plain_config(config)["data"].items() if name in FEATURE_SETTINGS}
     made_of = describe(trainer.encoders_sha256, depends, config.seed)
-    return encode_samples(samples, trainer.model.image_encoder, Path(config.data.features), made_of)
+    model = trainer.model
+    directory, size = Path(config.data.features), config.data.reencode_size
+    if trainer.gather.rank == 0:
+        encode_samples(samples, model.image_encoder.frozen().cpu(), directory, made_of, model.preprocess, size)
+    trainer.gather.any(False)  # the others wait
+    return FeatureStore(directory, model.preprocess)
 
 
 def _rephrased(source: Source, config: TrainConfig) -> Source:
@@ -174,8 +183,10 @@ class Journal:
         values = {"loss": total, **result.weighted, "learning_rate": result.learning_rate}
         self._write(result.step, values | {"gradient_norm": result.gradient_norm})
         if self.writer:
+            images = result.part.images
+            assert isinstance(images, Tensor)  # stored features are refused with TensorBoard
             pictures = mask_pictures(
-                self.trainer.evaluated, result.part.images[:4].to(self.trainer.device), result.part.captions[:4]
+                self.trainer.evaluated, images[:4].to(self.trainer.device), result.part.captions[:4]
             )
             self.writer.add_images("masks of captions", pictures, result.step)
 
@@ -294,6 +305,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     flags = {argument for argument in arguments if argument.startswith("-")}
     console = Console(stderr=True)
+    keep_freed_memory()
     if not arguments or flags & {"-h", "--help"}:
         console.print(__doc__, markup=False)
         return 0 if arguments else USAGE

@@ -105,10 +105,13 @@ class Trainer:
     def __init__(self, config: TrainConfig, model: TCL, gather: Gather, device: torch.device) -> None:
         if config.losses.region and not config.data.phrases:
             raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
-        if (config.data.phrases or config.data.features) and gather.world_size > 1:
-            raise ConfigError(f"data.phrases and data.features are for one process, and there are {gather.world_size}")
-        if config.data.features and (config.losses.tcl_v or config.tensorboard):
-            raise ConfigError("data.features keeps no images: set losses.tcl_v=0 and tensorboard=false, or features=''")
+        if config.data.features and config.tensorboard:
+            raise ConfigError("data.features keeps no images to show: set tensorboard=false, or data.features=''")
+        if config.data.features and config.losses.tcl_v and not config.data.reencode_size:
+            raise ConfigError(
+                "losses.tcl_v encodes masked images anew, and data.features keeps none: set data.reencode_size to the "
+                "side they shall have, such as 224; or losses.tcl_v=0, or data.features=''"
+            )
         self.config = config
         self.gather = gather
         self.device = device
@@ -121,7 +124,6 @@ class Trainer:
             chunk=config.chunk,
             recompute=config.recompute,
             autocast=config.autocast,
-            encoded=bool(config.data.features),
         )
         self.objective = Objective(config.losses, self.temperatures, config.area_prior, gather)
         self.parameters = self._trained_parameters()
@@ -223,11 +225,14 @@ class Trainer:
         """Embed captions, or their phrases: (N,C), and who owns which phrase."""
         data, pairing = self.config.data, None
         if data.phrases:
-            captions, own, chosen = pair([noun_phrases(caption) for caption in captions], self.step)
+            everyones = [noun_phrases(caption) for caption in self.gather.strings(captions)]
+            captions, own, chosen = pair(everyones, self.step)
         with torch.no_grad():
             tokens = self.model.text_encoder.tokenize(captions).to(self.device)
-            texts = self.gather.all(self.model.encode_text(tokens).float())
-        if data.phrases:
+            texts = self.model.encode_text(tokens).float()
+        if not data.phrases:
+            texts = self.gather.all(texts)
+        else:
             pairing = Pairing(own.to(self.device), chosen.to(self.device), near_texts(texts, data.near))
         return texts, pairing
 

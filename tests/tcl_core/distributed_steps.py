@@ -20,17 +20,17 @@ from tcl_core.trainer import Trainer
 BATCH = 8
 
 
-def main(output: Path, part_size: int) -> None:
+def main(output: Path, part_size: int, phrases: bool) -> None:
     torch.set_num_threads(1)
     device = torch.device("cpu")
     with processes(device) as gather:
         config = TrainConfig(
             output=str(output),
-            data=DataConfig(image_size=64, batch_size=BATCH, part_size=part_size),
+            data=DataConfig(image_size=64, batch_size=BATCH, part_size=part_size, phrases=phrases),
             optimizer=OptimizerConfig(
                 learning_rate=LearningRate(1e-2, 1e-2, reference_batch=0, warmup_steps=0), clip_norm=1e9
             ),
-            losses=LossWeights(contrastive=0.1),
+            losses=LossWeights(contrastive=0.1, region=0.1 * phrases),
             steps=2,
             blocks_from_step=1,
         )
@@ -51,4 +51,4 @@ def main(output: Path, part_size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "phrases")

@@ -14,30 +14,37 @@ WORKER = Path(__file__).parent / "distributed_steps.py"
 ROOT = Path(__file__).parents[2]
 
 
-def run_steps(output: Path, num_processes: int, part_size: int) -> dict[str, Tensor]:
+def run_steps(output: Path, num_processes: int, part_size: int, texts: str) -> dict[str, Tensor]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes)]
     command = [sys.executable, *(launcher if num_processes > 1 else []), str(WORKER), str(output), str(part_size)]
+    command.append(texts)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return load_file(output)
 
 
+@pytest.fixture(scope="module", params=["captions", "phrases"])
+def texts(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
-    return run_steps(tmp_path_factory.mktemp("alone") / "steps.safetensors", 1, 8)
+def alone(texts: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tensor]:
+    return run_steps(tmp_path_factory.mktemp("alone") / "steps.safetensors", 1, 8, texts)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_processes", "part_size"), [(2, 4), (4, 2), (2, 2)])
 def test_processes_give_the_gradients_of_one(
-    num_processes: int, part_size: int, alone: dict[str, Tensor], tmp_path: Path
+    num_processes: int, part_size: int, texts: str, alone: dict[str, Tensor], tmp_path: Path
 ) -> None:
     """Losses to 1e-5, gradients to 1e-4 of their largest, before and after the blocks begin to train.
 
-    The last case also accumulates gradients, two parts in each process.
+    The last case also accumulates gradients, two parts in each process. With whole captions and with noun phrases,
+    which several images own.
     """
-    together = run_steps(tmp_path / "steps.safetensors", num_processes, part_size)
+    together = run_steps(tmp_path / "steps.safetensors", num_processes, part_size, texts)
     assert together.keys() == alone.keys()
     assert "1/grounder.blocks.module.norm.weight" in alone
     assert "0/grounder.blocks.module.norm.weight" not in alone

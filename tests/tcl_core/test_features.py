@@ -3,13 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
+from tcl_core.batches import Encoded
 from tcl_core.config import ConfigError
-from tcl_core.recipe import TrainConfig
+from tcl_core.features import FeatureStore
+from tcl_core.recipe import TrainConfig, build_model
 from tcl_core.samples import DataError
+from tcl_core.scenes import draw_scene
 from tcl_core.train import read_config, train
 
 TOY = Path(__file__).parents[2] / "configs" / "toy.yaml"
@@ -38,12 +43,42 @@ def test_training_on_stored_features_is_training_on_images(tmp_path: Path) -> No
     assert any(not torch.equal(start[name], plain[name]) for name in plain)
 
 
-def test_an_interrupted_encoding_goes_on(tmp_path: Path) -> None:
+def test_masked_images_are_encoded_from_stored_pictures(tmp_path: Path) -> None:
+    """Oracle: TCL_v on images encoded anew; of the same size, the stored pictures are the images exactly."""
+    terms = {"tcl_v": 0.1, "tcl_f": 0, "area": 0.4, "tv": 0}
+    plain = settings(tmp_path / "plain")
+    plain = replace(plain, losses=replace(plain.losses, **terms))
+    stored = settings(tmp_path / "stored", features=tmp_path / "features", reencode_size=plain.data.image_size)
+    stored = replace(stored, losses=plain.losses)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(stored)[name], value, rtol=2e-2, atol=2e-3)
+        (tmp_path / "stored" / "last.safetensors").unlink()
+
+
+def test_stored_pictures_are_resized(tmp_path: Path) -> None:
+    """Oracle: Pillow's antialiased resizing of the same scene, within two grey levels."""
+    config = settings(tmp_path / "run", features=tmp_path / "features", reencode_size=32)
+    train(config, console=QUIET)
+    model = build_model(config.model, config.seed)
+    read = FeatureStore(tmp_path / "features", model.preprocess)[0, 3].image
+    assert isinstance(read, Encoded)
+    assert read.images is not None
+    mean, std = (torch.tensor(v)[:, None, None] for v in (model.preprocess.mean, model.preprocess.std))
+    stored = (read.images * std + mean) * 255
+    size = config.data.image_size
+    scene = Image.fromarray(draw_scene(3, 48).rgb).resize((size, size), Image.Resampling.BILINEAR)
+    expected = np.asarray(scene.resize((32, 32), Image.Resampling.BILINEAR), np.float32)
+    assert abs(stored.permute(1, 2, 0).numpy() - expected).max() < 2
+
+
+@pytest.mark.parametrize("reencode_size", [0, 32])
+def test_an_interrupted_encoding_goes_on(tmp_path: Path, reencode_size: int) -> None:
     """Oracle: the finished files, byte for byte; what was done before is not encoded again."""
     directory = tmp_path / "features"
-    config = settings(tmp_path / "run", features=directory)
+    config = settings(tmp_path / "run", features=directory, reencode_size=reencode_size)
     train(config, console=QUIET)
     whole = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert ("pictures.u8" in whole) == bool(reencode_size)
     note = directory / "features.json"
     note.write_text(note.read_text().replace('"done": 20', '"done": 16'))
     (directory / "features.f16").write_bytes(whole["features.f16"][:-100] + bytes(100))
@@ -63,7 +98,7 @@ def test_features_of_other_data_are_refused(tmp_path: Path) -> None:
 def test_terms_that_need_images_are_refused(tmp_path: Path) -> None:
     """Oracle: the message."""
     config = settings(tmp_path / "run", features=tmp_path / "features")
-    with pytest.raises(ConfigError, match=r"losses\.tcl_v=0"):
+    with pytest.raises(ConfigError, match=r"data\.reencode_size"):
         train(replace(config, losses=replace(config.losses, tcl_v=0.1)), console=QUIET)
     with pytest.raises(ConfigError, match=r"losses\.region is on and data\.phrases is off"):
         train(replace(config, losses=replace(config.losses, region=0.1)), console=QUIET)

@@ -71,6 +71,29 @@ def test_embedding_is_the_mean_of_the_projected_map(tiny: TCL) -> None:
         torch.testing.assert_close(tiny.image_encoder.embed(images), mean, rtol=1e-4, atol=1e-4)
 
 
+def test_the_frozen_tower_answers_the_same(tiny: TCL) -> None:
+    """Oracle: the tower itself. Embedding, features, and the gradient that TCL_v sends back to a masked image.
+
+    The gradient jumps where an activation lies within rounding of 0 or 6, so that it is compared as a whole.
+    """
+    tower, frozen = tiny.image_encoder, tiny.image_encoder.frozen()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in frozen.modules())
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, 224, 224, generator=generator) * 2 - 1
+    gradients = []
+    for encoder in (tower, frozen):
+        leaf = images.clone().requires_grad_()
+        encoder.embed(leaf).square().sum().backward()
+        assert leaf.grad is not None
+        gradients.append(leaf.grad.flatten())
+    with torch.inference_mode():
+        torch.testing.assert_close(frozen.embed(images), tower.embed(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(frozen.features(images), tower.features(images), rtol=1e-3, atol=1e-3)
+    assert F.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.9999
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in tower.modules())  # the tower is as it was
+
+
 def test_the_grounder_was_trained(tiny: TCL) -> None:
     """Oracle: with its gates shut, the decoder is the projected map enlarged; what ships differs from that."""
     images = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))

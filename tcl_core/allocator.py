@@ -1,0 +1,21 @@
+"""How glibc treats freed memory while a model trains on a CPU."""
+
+import ctypes
+import sys
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt, see malloc.h
+NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, instead of giving it back to the system and asking for it again.
+
+    Every step allocates the same large activations. By default glibc maps each anew, and the system clears every page
+    of it: half the time of a step of TCL_v on a CPU (`benchmarks/train.py`). Does nothing where there is no glibc.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(MMAP_MAX, 0)
+        mallopt(TRIM_THRESHOLD, NEVER)
