@@ -22,6 +22,8 @@ class LearningRate:
         reference_batch: images; 0 takes the rates as they are.
         warmup_steps: steps from warmup_factor * peak to peak.
         warmup_factor: see `warmup_steps`.
+        restart: step from which the rate falls from the peak once more, over the steps that are left (a warm restart,
+            Loshchilov and Hutter, ICLR 2017); until then it is as without one. 0 is never.
     """
 
     peak: float = 3e-4
@@ -29,6 +31,7 @@ class LearningRate:
     reference_batch: int = 4096
     warmup_steps: int = 15_000
     warmup_factor: float = 1e-4
+    restart: int = 0
 
     def at(self, step: int, steps: int, batch: int) -> float:
         """Tell the rate of a step.
@@ -42,7 +45,8 @@ class LearningRate:
         if step < self.warmup_steps:
             share = step / self.warmup_steps
             return scale * self.peak * (self.warmup_factor + (1 - self.warmup_factor) * share)
-        share = (step - self.warmup_steps) / max(steps - self.warmup_steps, 1)
+        first = self.restart if self.restart and step >= self.restart else self.warmup_steps
+        share = (step - first) / max(steps - first, 1)
         return scale * (self.floor + (self.peak - self.floor) * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
 
 

@@ -30,6 +30,16 @@ def test_the_cosine_is_pytorchs() -> None:
         reference.step()
 
 
+def test_a_warm_restart_is_a_cosine_of_its_own() -> None:
+    """Oracle: the schedule without a restart before it, and a shorter one after it."""
+    plain, again = (LearningRate(1.0, 0.1, reference_batch=0, warmup_steps=5, restart=k) for k in (0, 30))
+    short = LearningRate(1.0, 0.1, reference_batch=0, warmup_steps=0)
+    rates = [again.at(step, 40, 8) for step in range(41)]
+    assert rates[:30] == [plain.at(step, 40, 8) for step in range(30)]
+    assert rates[30:] == pytest.approx([short.at(step, 10, 8) for step in range(11)])
+    assert (rates[30], rates[40]) == pytest.approx((1.0, 0.1))
+
+
 def test_the_batch_of_the_run_scales_the_rate() -> None:
     schedule = LearningRate(reference_batch=4096, warmup_steps=0)
     assert schedule.at(0, 10, 4096) == pytest.approx(2 * schedule.at(0, 10, 2048))
