@@ -23,6 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from tcl_core.allocator import keep_freed_memory
 from tcl_core.batches import Part
 from tcl_core.gather import SingleProcess
 from tcl_core.grounder import grounder_for
@@ -118,6 +119,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as the command does
     title = (
         f"{platform.machine()}, {arguments.threads} thread(s), {arguments.workers} worker(s), torch {torch.__version__}"
     )

@@ -11,7 +11,7 @@ def keep_freed_memory() -> None:
     """Let this process keep what it frees, instead of giving it back to the system and asking for it again.
 
     Every step allocates the same large activations. By default glibc maps each anew, and the system clears every page
-    of it: half the time of a step of TCL_v on a CPU (`benchmarks/train.py`). Does nothing where there is no glibc.
+    of it: two fifths of the time of TCL_v on a CPU (`benchmarks/reencode.py`). Does nothing where there is no glibc.
     """
     if sys.platform != "linux":
         return
