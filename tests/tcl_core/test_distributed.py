@@ -59,10 +59,12 @@ def test_processes_give_the_gradients_of_one(
 
 
 @pytest.mark.slow
-def test_the_command_trains_the_same_with_torchrun(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_command_trains_the_same_with_torchrun(stored: bool, tmp_path: Path) -> None:
     """The whole command on two processes: data, phases, validation, checkpoint. Weights of four steps to 1e-3.
 
-    Adam divides by the size of the gradient, so that rounding in tiny gradients is visible in the weights.
+    Also on phrases and stored features, which the first process computes. Adam divides by the size of the gradient, so
+    that rounding in tiny gradients is visible in the weights.
     """
     options = ["model.toy_steps=0", "data.batch_size=8", "data.part_size=4", "steps=4", "blocks_from_step=2"]
     options += ["validate_every=2", "validation={kind: scenes, count: 2}", "tensorboard=false"]
@@ -70,6 +72,9 @@ def test_the_command_trains_the_same_with_torchrun(tmp_path: Path) -> None:
     for name, launcher in (("one", []), ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"])):
         command = [sys.executable, *launcher, "-m", "tcl_core.train", str(ROOT / "configs" / "toy.yaml"), *options]
         command.append(f"output={tmp_path / name}")
+        if stored:
+            command += [f"data.features={tmp_path / name / 'features'}", "data.reencode_size=64", "data.phrases=true"]
+            command += ["data.augmentation=none", "data.sources=[{kind: scenes, count: 40}]"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (load_file(tmp_path / name / "last.safetensors") for name in ("one", "two"))
