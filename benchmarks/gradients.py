@@ -24,7 +24,6 @@ from torch import Tensor
 from tcl_core.allocator import keep_freed_memory
 from tcl_core.augment import build_augmentation
 from tcl_core.batches import Order, Part, Samples, collate
-from tcl_core.features import FeatureStore
 from tcl_core.gather import SingleProcess
 from tcl_core.hub import import_model
 from tcl_core.losses import LossWeights, Temperatures
@@ -33,7 +32,7 @@ from tcl_core.objective import GumbelMasks, Objective, Summarizer, backward
 from tcl_core.pairs import open_sources
 from tcl_core.phrases import Pairing, near_texts, noun_phrases, pair
 from tcl_core.recipe import TrainConfig
-from tcl_core.train import read_config
+from tcl_core.train import encoded, read_config
 
 OFF = LossWeights(tcl_v=1.0, tcl_f=0.0, region=0.0, area=0.0, tv=0.0, contrastive=0.0)
 LOSSES = {
@@ -45,14 +44,13 @@ LOSSES = {
 
 
 def batches(config: TrainConfig, model: TCL, count: int) -> list[list[Part]]:
-    """Read batches, each in parts, no sample twice; from `data.features` if that is named and there."""
+    """Read batches, each in parts, no sample twice; from `data.features` if that was made for this and has pictures."""
     data = config.data
     source = open_sources(data.sources, config.seed, None)
     transform = build_augmentation(data.augmentation, model.preprocess, data.image_size)
-    stored = Path(data.features)
-    read: FeatureStore | Samples = Samples(source, transform, config.seed)
-    if data.features and (stored / "features.json").is_file():
-        read = FeatureStore(stored, model.preprocess)
+    samples = Samples(source, transform, config.seed)
+    stored = data.features and data.reencode_size
+    read = encoded(samples, config, model, SingleProcess()) if stored else samples
     places = itertools.islice(Order(source.groups, config.seed).positions(0), count * data.batch_size)
     items = [read[place] for place in track(list(places), description="pictures")]
     parts = [collate(items[start : start + data.part_size]) for start in range(0, len(items), data.part_size)]

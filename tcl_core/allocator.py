@@ -4,7 +4,7 @@ import ctypes
 import sys
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt, see malloc.h
-NEVER = 2**31 - 1
+NEVER = -1  # as an unsigned number of bytes, the largest
 
 
 def keep_freed_memory() -> None:

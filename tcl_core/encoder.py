@@ -54,7 +54,7 @@ class DenseEncoder(nn.Module, ABC):
         """Embed whole images with normal attention or pooling: (B,3,H,W) -> (B,C), not normalised."""
 
     def frozen(self) -> "DenseEncoder":
-        """Give an encoder that answers the same but for rounding, faster, and whose weights can no longer train."""
+        """Give an encoder that answers the same but for rounding, faster if there is a way; it may be this one."""
         return self
 
     def last_layers(self) -> tuple[nn.Module, nn.Module | None]:

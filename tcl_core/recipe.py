@@ -68,8 +68,8 @@ class DataConfig:
         window: samples shuffled among each other, see `Order`.
         phrases: cut captions into noun phrases, each a text of its own.
         near: phrases whose texts have a higher cosine are no negatives of each other.
-        features: directory for the frozen encoder's features of every sample, computed once by the first process;
-            the augmentation is then drawn once too. "" computes them anew for every step.
+        features: directory for the frozen encoder's features of every sample, computed once by the first process
+            where all others find it too; the augmentation is then drawn once as well. "" computes them for every step.
         reencode_size: side in pixels of the pictures that are kept beside `features`, for TCL_v, which encodes them
             anew with a mask; 0 keeps none. Without `features`, masked images are encoded in `image_size`.
         rephrase: share of the phrases that are called by another name, see `tcl_core.thesaurus`.

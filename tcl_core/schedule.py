@@ -23,7 +23,7 @@ class LearningRate:
         warmup_steps: steps from warmup_factor * peak to peak.
         warmup_factor: see `warmup_steps`.
         restart: step from which the rate falls from the peak once more, over the steps that are left (a warm restart,
-            Loshchilov and Hutter, ICLR 2017); until then it is as without one. 0 is never.
+            Loshchilov and Hutter, ICLR 2017); until then it is as without one. Not after the warm-up is never.
     """
 
     peak: float = 3e-4
@@ -45,7 +45,7 @@ class LearningRate:
         if step < self.warmup_steps:
             share = step / self.warmup_steps
             return scale * self.peak * (self.warmup_factor + (1 - self.warmup_factor) * share)
-        first = self.restart if self.restart and step >= self.restart else self.warmup_steps
+        first = self.restart if self.warmup_steps < self.restart <= step else self.warmup_steps
         share = (step - first) / max(steps - first, 1)
         return scale * (self.floor + (self.peak - self.floor) * (1 + math.cos(math.pi * min(share, 1.0))) / 2)
 

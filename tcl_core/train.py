@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,11 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from tcl_core.allocator import keep_freed_memory
 from tcl_core.augment import build_augmentation
-from tcl_core.batches import Item, Order, Part, PartSampler, Samples, load_parts
-from tcl_core.checkpoint import CheckpointError
+from tcl_core.batches import Order, Part, PartSampler, Samples, load_parts
+from tcl_core.checkpoint import CheckpointError, fingerprint
 from tcl_core.config import ConfigError, load_config
 from tcl_core.estimate import estimate
 from tcl_core.features import FeatureStore, describe, encode_samples
@@ -46,7 +45,7 @@ from tcl_core.wordnet import WordNet
 
 # Distinguishes "you gave it something wrong" from "it went wrong" for scripts.
 USAGE, FAILURE = 2, 1
-# Settings of the data that the features of its samples depend on.
+# Settings of the data that the features of its samples, and the pictures beside them, depend on.
 FEATURE_SETTINGS = {"sources", "image_size", "augmentation", "rephrase", "reencode_size"}
 
 
@@ -140,18 +139,23 @@ def parts_from(config: TrainConfig, trainer: Trainer, source: Concatenated) -> I
     order = Order(source.groups, config.seed, data.window)
     sampler = PartSampler(order, trainer.share, trainer.step, config.steps)
     samples = Samples(_rephrased(source, config), transform, config.seed)
-    read = _encoded(samples, config, trainer) if data.features else samples
+    read = encoded(samples, config, trainer.model, trainer.gather) if data.features else samples
     return iter(load_parts(read, sampler, data.num_workers, pin=trainer.device.type == "cuda"))
 
 
-def _encoded(samples: Samples, config: TrainConfig, trainer: Trainer) -> Dataset[Item]:
+def encoded(samples: Samples, config: TrainConfig, model: TCL, gather: Gather) -> FeatureStore:
+    """Open the stored features of samples; the first process computes what is missing, the others wait.
+
+    Raises:
+        DataError: the directory holds other features, or samples cannot be used.
+    """
     depends = {name: value for name, value in plain_config(config)["data"].items() if name in FEATURE_SETTINGS}
-    made_of = describe(trainer.encoders_sha256, depends, config.seed)
-    model = trainer.model
+    depends |= {"preprocess": asdict(model.preprocess), "num_blocks": config.model.num_blocks}
+    made_of = describe(fingerprint([model.image_encoder, model.text_encoder]), depends, config.seed)
     directory, size = Path(config.data.features), config.data.reencode_size
-    if trainer.gather.rank == 0:
-        encode_samples(samples, model.image_encoder.frozen().cpu(), directory, made_of, model.preprocess, size)
-    trainer.gather.any(False)  # the others wait
+    if gather.rank == 0:
+        encode_samples(samples, model.image_encoder.frozen(), directory, made_of, model.preprocess, size)
+    gather.any(False)
     return FeatureStore(directory, model.preprocess)
 
 

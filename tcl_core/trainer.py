@@ -106,7 +106,9 @@ class Trainer:
         if config.losses.region and not config.data.phrases:
             raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
         if config.data.features and config.tensorboard:
-            raise ConfigError("data.features keeps no images to show: set tensorboard=false, or data.features=''")
+            raise ConfigError(
+                "data.features keeps no images that TensorBoard could show: set tensorboard=false, or data.features=''"
+            )
         if config.data.features and config.losses.tcl_v and not config.data.reencode_size:
             raise ConfigError(
                 "losses.tcl_v encodes masked images anew, and data.features keeps none: set data.reencode_size to the "
