@@ -5,6 +5,7 @@ asked for. So the precision is the graph's own in both. TensorRT for RTX has the
 """
 
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -117,6 +118,9 @@ def build_plan(
         try:
             outcome.append(_build(trt, graph, spec, profile, progress, stop, timing))
         except BaseException as error:  # raised again where the caller waits
+            # The frames hold TensorRT's builder. Left to the garbage collector, it could be destroyed while TensorRT
+            # calls the log of a later build, with the lock taken that its destruction needs.
+            traceback.clear_frames(error.__traceback__)
             outcome.append(error)
 
     # In a thread of its own, because Python acts on Ctrl-C only outside of TensorRT's call.
