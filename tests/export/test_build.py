@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from export.build import export_bundle
 from export.errors import ParityError, PrecisionError
 from export.options import Options
-from export.precision import largest_numbers
+from export.precision import SMALL, largest_numbers
 from export.stages import Stages
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx
@@ -56,7 +56,7 @@ def test_half_weights_halve_the_file_and_half_arithmetic_computes_in_halves(
         bundle = export_bundle(subject, None, tmp_path / f"{name}.tclb", options, stages=stages)
         graph = onnx.load_from_string(bundle.read("segmenter.onnx")).graph
         sizes[name] = sum(numpy_helper.to_array(weight).nbytes for weight in graph.initializer)
-        types[name] = {weight.data_type for weight in graph.initializer if np.prod(weight.dims) > 2000}
+        types[name] = {weight.data_type for weight in graph.initializer if np.prod(weight.dims) >= SMALL}
     assert sizes["weights"] < 0.55 * sizes["fp32"]
     assert sizes["arithmetic"] < 0.55 * sizes["fp32"]
     assert types == {

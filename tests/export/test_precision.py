@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import PrecisionError
 from export.intermediates import run_with_outputs
-from export.precision import half_arithmetic, half_storage, largest_numbers, overflowing_nodes
+from export.precision import SMALL, half_arithmetic, half_storage, largest_numbers, overflowing_nodes
 
 ROWS = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
 
@@ -109,10 +109,16 @@ def test_a_graph_that_no_island_saves_is_refused() -> None:
 def test_a_weight_beyond_float16_cannot_be_stored_in_it() -> None:
     product = helper.make_node("MatMul", ["x", "weight"], ["y"], name="product")
     with pytest.raises(PrecisionError, match=r"the weight weight has numbers up to 1e\+05, float16 ends at 65504"):
-        half_storage(model([product], weight=np.full((8, 128), 1e5)))
-    stored = half_storage(model([product], weight=np.full((8, 128), 3.0)))
+        half_storage(model([product], weight=np.full((8, SMALL // 8), 1e5)))
+    stored = half_storage(model([product], weight=np.full((8, SMALL // 8), 3.0)))
     assert [weight.data_type for weight in stored.graph.initializer] == [TensorProto.FLOAT16]
     np.testing.assert_allclose(run_with_outputs(stored, {"x": ROWS}, ["y"])["y"][:, 0], 3 * ROWS.sum(1), rtol=1e-5)
+
+
+def test_small_weights_are_stored_whole() -> None:
+    product = helper.make_node("MatMul", ["x", "weight"], ["y"], name="product")
+    plain = model([product], weight=np.full((8, SMALL // 8 - 1), 1e5))
+    assert half_storage(plain).graph == plain.graph
 
 
 def test_a_weight_of_both_worlds_is_given_to_each() -> None:
