@@ -31,14 +31,16 @@ class FeatureStore(Dataset[Item]):
     Args:
         directory: made by `encode_samples`.
         preprocess: how the encoder wants its pictures.
+        with_pictures: read the pictures too, if they were kept.
     """
 
-    def __init__(self, directory: Path, preprocess: Preprocess) -> None:
+    def __init__(self, directory: Path, preprocess: Preprocess, with_pictures: bool = True) -> None:
         described = json.loads((directory / "features.json").read_text(encoding="utf-8"))
         self.captions: list[str] = json.loads((directory / "captions.json").read_text(encoding="utf-8"))
         shape = tuple(described["shape"])
         self._features: npt.NDArray[np.float16] = np.memmap(directory / "features.f16", np.float16, "r", shape=shape)
-        self._pictures = _open_pictures(directory, "r", shape[0], described["picture_size"])
+        picture_size = described["picture_size"] if with_pictures else 0
+        self._pictures = _open_pictures(directory, "r", shape[0], picture_size)
         self._mean, self._std = _statistics(preprocess)
 
     def __len__(self) -> int:

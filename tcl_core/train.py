@@ -156,7 +156,7 @@ def encoded(samples: Samples, config: TrainConfig, model: TCL, gather: Gather) -
     if gather.rank == 0:
         encode_samples(samples, model.image_encoder.frozen(), directory, made_of, model.preprocess, size)
     gather.any(False)
-    return FeatureStore(directory, model.preprocess)
+    return FeatureStore(directory, model.preprocess, with_pictures=config.losses.tcl_v > 0)
 
 
 def _rephrased(source: Source, config: TrainConfig) -> Source:

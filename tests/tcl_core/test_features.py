@@ -69,6 +69,9 @@ def test_stored_pictures_are_resized(tmp_path: Path) -> None:
     scene = Image.fromarray(draw_scene(3, 48).rgb).resize((size, size), Image.Resampling.BILINEAR)
     expected = np.asarray(scene.resize((32, 32), Image.Resampling.BILINEAR), np.float32)
     assert abs(stored.permute(1, 2, 0).numpy() - expected).max() < 2
+    without = FeatureStore(tmp_path / "features", model.preprocess, with_pictures=False)[0, 3].image
+    assert isinstance(without, Encoded)
+    assert without.images is None
 
 
 @pytest.mark.parametrize("reencode_size", [0, 32])
