@@ -49,7 +49,7 @@ def batches(config: TrainConfig, model: TCL, count: int) -> list[list[Part]]:
     source = open_sources(data.sources, config.seed, None)
     transform = build_augmentation(data.augmentation, model.preprocess, data.image_size)
     samples = Samples(source, transform, config.seed)
-    stored = data.features and data.reencode_size
+    stored = data.features and data.reencode_size and config.losses.tcl_v  # else pictures are not read
     read = encoded(samples, config, model, SingleProcess()) if stored else samples
     places = itertools.islice(Order(source.groups, config.seed).positions(0), count * data.batch_size)
     items = [read[place] for place in track(list(places), description="pictures")]
