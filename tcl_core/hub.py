@@ -8,7 +8,7 @@ config.json names them, with a hash of their weights.
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,35 @@ def import_model(directory: Path, *, clip: str | None = None) -> TCL:
     return model
 
 
+def import_mean(directories: Sequence[Path]) -> TCL:
+    """Build the model whose grounder is the mean of several trainings' (model soups, Wortsman et al., 2022).
+
+    Weights can be averaged where trainings began at the same point, so that they are of the same seed.
+
+    Args:
+        directories: one or more, as `import_model` takes them.
+
+    Returns:
+        The model on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: what `import_model` raises, or the trainings are of different models or seeds.
+    """
+    models = [import_model(directory) for directory in directories]
+    first, *others = directories
+    for other in others:
+        for name in ("model", "seed", "encoders_sha256"):
+            one, two = (_read_config(directory / CONFIG).get(name) for directory in (first, other))
+            if one != two:
+                raise CheckpointError(
+                    f"{first} and {other} cannot be averaged, their {name} differs ({one} and {two}): expected "
+                    "trainings of one model that began with the same random numbers"
+                )
+    states = [model.grounder.state_dict() for model in models]
+    models[0].grounder.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
+    return models[0]
+
+
 def read_model_config(directory: Path) -> ModelConfig:
     """Read what such a directory says about its model.
 
@@ -132,4 +161,4 @@ if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 
 
-__all__ = ["export_model", "import_model", "read_model_config"]
+__all__ = ["export_model", "import_mean", "import_model", "read_model_config"]

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def run(output: Path, *overrides: str) -> Path:
     scenes = "data.sources=[{kind: scenes, count: 8, size: 64}]"
     settings = [f"output={output}", scenes, "data.image_size=64", "data.batch_size=4", "data.part_size=2", "steps=2"]
-    settings += [f"data.features={output / 'features'}"]
+    settings += [f"data.features={output / 'features'}", "data.reencode_size=64"]
     train(read_config([str(ROOT / "configs" / "tiny.yaml"), *settings, *overrides]), console=Console(quiet=True))
     return output / "model"
 
@@ -26,7 +26,7 @@ def run(output: Path, *overrides: str) -> Path:
 def test_a_trained_grounder_is_packed_with_its_encoders(tmp_path: Path) -> None:
     """Oracle: the trained model itself; weights are stored in half precision."""
     directory = run(tmp_path / "run", "optimizer.learning_rate.warmup_steps=0")
-    pack(directory, tmp_path / "packed.safetensors", background_threshold=0.3)
+    pack([directory], tmp_path / "packed.safetensors", background_threshold=0.3)
     trained, packed = import_model(directory), load_tiny(tmp_path / "packed.safetensors")
     config = read_tiny_config(tmp_path / "packed.safetensors")
     assert (config.decoder_width, config.background_threshold) == (160, 0.3)
@@ -39,15 +39,30 @@ def test_a_trained_grounder_is_packed_with_its_encoders(tmp_path: Path) -> None:
     assert masks.shape == (1, 2, 4, 6)
 
 
+def test_several_trainings_are_averaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Oracle: (a + b) / 2 of every weight; trainings that began elsewhere are refused."""
+    one = run(tmp_path / "one", "optimizer.learning_rate.warmup_steps=0")
+    two = run(tmp_path / "two", "optimizer.learning_rate.warmup_steps=0", "steps=1")
+    assert main([str(one), str(two), str(tmp_path / "packed.safetensors")]) == 0
+    a, b = (import_model(directory).grounder.state_dict() for directory in (one, two))
+    mean = load_tiny(tmp_path / "packed.safetensors").grounder.state_dict()
+    assert not torch.equal(a["decoder.coarse.gate"], b["decoder.coarse.gate"])
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (a[name] + b[name]) / 2, rtol=1e-3, atol=1e-3, msg=name)
+    other = run(tmp_path / "other", "seed=1")
+    assert main([str(one), str(other), str(tmp_path / "packed.safetensors")]) == 1
+    assert "their seed differs (0 and 1)" in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_is_no_trained_tiny_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Oracle: the messages."""
     directory = run(tmp_path / "run", "model.decoder=false")
     with pytest.raises(CheckpointError, match="without a decoder"):
-        pack(directory, tmp_path / "packed.safetensors")
+        pack([directory], tmp_path / "packed.safetensors")
     config = directory / "config.json"
     config.write_text(config.read_text().replace('"encoder": "tiny"', '"encoder": "toy"'))
     with pytest.raises(CheckpointError, match="expected one for 'tiny'"):
-        pack(directory, tmp_path / "packed.safetensors")
+        pack([directory], tmp_path / "packed.safetensors")
     assert main([str(tmp_path / "nowhere")]) == 1
     assert "is missing" in capsys.readouterr().err
     assert main([]) == 2
