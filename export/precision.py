@@ -110,7 +110,20 @@ def _converted(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
             op_block_list=DEFAULT_OP_BLOCK_LIST,
             node_block_list=sorted(kept),
         )
+    _keep_outputs(converted)
     return converted
+
+
+def _keep_outputs(model: onnx.ModelProto) -> None:
+    """Give outputs of nodes that stay in float32 as they are: the converter casts them to float16.
+
+    Of outputs that no node reads, as those of a segmenter.
+    """
+    for output in model.graph.output:
+        if output.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            cast = next(node for node in model.graph.node if output.name in node.output)
+            cast.CopyFrom(helper.make_node("Identity", [cast.input[0]], [output.name], name=cast.name))
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
 
 
 def _with_own_weights(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:

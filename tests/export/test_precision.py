@@ -143,3 +143,20 @@ def test_the_beginning_of_a_graph_may_be_kept() -> None:
     accept = lambda candidate: "" if types_of(candidate)["n0"] == TensorProto.FLOAT else "coarse"  # noqa: E731
     _, kept = half_arithmetic(plain, [{"x": ROWS}], accept)
     assert kept == ("Tanh x 2",)
+
+
+def test_an_output_of_a_node_that_is_kept_stays_float32() -> None:
+    """Oracle: the float32 graph."""
+    plain = model(
+        [
+            helper.make_node("Add", ["x", "x"], ["double"], name="add"),
+            helper.make_node("Sigmoid", ["double"], ["y"], name="last"),
+        ]
+    )
+    accept = lambda candidate: "" if types_of(candidate)["last"] == TensorProto.FLOAT else "coarse"  # noqa: E731
+    converted, kept = half_arithmetic(plain, [{"x": ROWS}], accept)
+    assert "Sigmoid x 1" in kept
+    onnx.checker.check_model(converted, full_check=True)
+    given, expected = (run_with_outputs(graph, {"x": ROWS}, ["y"])["y"] for graph in (converted, plain))
+    assert given.dtype == np.float32
+    np.testing.assert_allclose(given, expected, atol=2e-3)
