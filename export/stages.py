@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
@@ -70,16 +70,23 @@ def default_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tcl-edge" / "export"
 
 
+def code_digest(folders: Iterable[Path]) -> str:
+    """Hash every Python file below folders, with its place there."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 @cache
 def _surroundings() -> list[str]:
     import export
     import tcl_core
 
-    digest = hashlib.sha256()
-    for package in (export, tcl_core):
-        for file in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(file.read_bytes())
-    return [digest.hexdigest(), *(f"{package} {version(package)}" for package in PACKAGES)]
+    code = code_digest(Path(package.__path__[0]) for package in (export, tcl_core))
+    return [code, *(f"{package} {version(package)}" for package in PACKAGES)]
 
 
 def _read(path: Path) -> tuple[bytes | None, str]:
