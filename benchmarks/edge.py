@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from timing import cell, measure, processor, write
 
-from runtime.upsample import node_brightness, upsample_argmax, upsample_guided
-from runtime.upsample_reference import likeness_table
+from runtime.kernels.reference import likeness_table
+from runtime.kernels.upsample import node_brightness, upsample_argmax, upsample_guided
 
 GRID = 56
 SIZES = {"480p": (480, 640), "720p": (720, 1280), "1080p": (1080, 1920)}

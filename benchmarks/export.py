@@ -44,8 +44,8 @@ from export.subject import RANDOM, Choice, load_subject
 from export.to_onnx import Signature, to_onnx
 from runtime.bundle import Bundle, InputSpec
 from tcl_core import TCL
-from tcl_core.attention import Attention, ValueBlock
-from tcl_core.heads import Grid
+from tcl_core.towers.attention import Attention, ValueBlock
+from tcl_core.towers.heads import Grid
 
 Form = Callable[[], np.ndarray]
 Inputs = dict[str, np.ndarray]

@@ -23,10 +23,10 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from tcl_core.benchmark import Benchmark, open_folder
 from tcl_core.encoder import Preprocess
+from tcl_core.evaluate.benchmarks import Benchmark, open_folder
 from tcl_core.model import TCL
-from tcl_core.tiny import load_tiny
+from tcl_core.tiny.towers import load_tiny
 
 FloatArray = npt.NDArray[np.float32]
 BLUR = 31

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from timing import cell, measure, processor, write
 
-from runtime.pamr import contenders, pamr
+from runtime.kernels.pamr import contenders, pamr
 from tcl_core.pamr import NUM_ITERATIONS, affinity, neighbours, refine
 
 CASES = ((4, 56), (21, 56), (4, 112), (21, 112), (60, 112))

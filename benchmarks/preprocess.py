@@ -12,7 +12,7 @@ from timing import Call, cell, measure, processor, write
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
-from runtime.antialias import resize_normalize
+from runtime.kernels.antialias import resize_normalize
 
 MEAN, STD = np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32)
 CASES = (((480, 640), 224), ((720, 1280), 224), ((1080, 1920), 224), ((1080, 1920), 448), ((2160, 3840), 448))

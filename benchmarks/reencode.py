@@ -19,8 +19,8 @@ from rich.progress import track
 from rich.table import Table
 from timing import cell, processor
 
-from tcl_core.allocator import keep_freed_memory
-from tcl_core.tiny import load_tiny
+from tcl_core.tiny.towers import load_tiny
+from tcl_core.train.allocator import keep_freed_memory
 
 CONTENDERS = {"tower": ("tower", ""), "tower, kept": ("tower", "kept"), "frozen": ("frozen", "")}
 CONTENDERS |= {"frozen, kept: as training does": ("frozen", "kept")}

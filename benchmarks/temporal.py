@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from runtime import Segmenter
-from runtime.sources import open_source
+from runtime.kernels.upsample import upsample_argmax, upsample_overlay
+from runtime.sources.open import open_source
 from runtime.temporal import DenseInverseSearch, Keyframes, MovingAverage, small_grey, warp
-from runtime.upsample import upsample_argmax, upsample_overlay
 
 OUT = Path(__file__).parents[1] / "docs" / "benchmarks"
 INTERVALS = (2, 3, 5, 8)

@@ -15,7 +15,7 @@ import timm
 import torch
 
 from runtime.bundle import Bundle
-from tcl_core.tiny import with_static_padding
+from tcl_core.tiny.towers import with_static_padding
 
 WORDS = 10
 

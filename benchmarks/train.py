@@ -23,16 +23,16 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from tcl_core.allocator import keep_freed_memory
-from tcl_core.batches import Part
-from tcl_core.gather import SingleProcess
+from tcl_core.data.batches import Part
+from tcl_core.data.pairs import ShardsConfig
+from tcl_core.data.scenes import draw_scene
 from tcl_core.grounder import grounder_for
 from tcl_core.model import TCL
-from tcl_core.pairs import ShardsConfig
-from tcl_core.recipe import DataConfig, ModelConfig, TrainConfig, build_model
-from tcl_core.scenes import draw_scene
-from tcl_core.train import open_data, parts_from
-from tcl_core.trainer import Trainer
+from tcl_core.train.__main__ import open_data, parts_from
+from tcl_core.train.allocator import keep_freed_memory
+from tcl_core.train.gather import SingleProcess
+from tcl_core.train.recipe import DataConfig, ModelConfig, TrainConfig, build_model
+from tcl_core.train.trainer import Trainer
 
 WARM_UP = 3  # steps that are not counted
 
@@ -54,7 +54,7 @@ def write_shard(path: Path, count: int, size: int) -> None:
 
 
 def clip_with_random_weights() -> TCL:
-    from tcl_core.open_clip_models import image_encoder_from, preprocess_of, random_clip, text_encoder_from
+    from tcl_core.towers.open_clip import image_encoder_from, preprocess_of, random_clip, text_encoder_from
 
     clip = random_clip("ViT-B-16-quickgelu")
     encoder = image_encoder_from(clip, "maskclip")

@@ -22,8 +22,8 @@ from timing import DOCS, Call, cell, measure, processor, write
 from torch.nn import functional as F
 
 from runtime import Segmenter, _native
-from runtime.sources import open_source
-from runtime.upsample import upsample_argmax, upsample_overlay
+from runtime.kernels.upsample import upsample_argmax, upsample_overlay
+from runtime.sources.open import open_source
 
 GRID = 56
 SIZES = {"480p": (480, 640), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}

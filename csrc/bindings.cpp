@@ -1,5 +1,5 @@
 // The Python module runtime._native: checks what would crash, releases the GIL, calls. Friendlier messages
-// and the copies that unusual arrays need are in runtime/upsample.py.
+// and the copies that unusual arrays need are in runtime/kernels/upsample.py.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from runtime import Segmenter
-from tcl_core.benchmark import VOID, Benchmark, LabelledPicture, open_folder
+from tcl_core.evaluate.benchmarks import VOID, Benchmark, LabelledPicture, open_folder
 from tcl_core.predict import open_picture
 
 KINDS = {

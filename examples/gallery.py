@@ -24,7 +24,7 @@ import numpy as np
 from cv2.typing import MatLike
 
 from runtime import Segmenter
-from tcl_core.phrases import noun_phrases
+from tcl_core.data.phrases import noun_phrases
 
 LISTING = Path(__file__).parents[1] / "configs" / "tiny_backgrounds.tsv"
 CLIPS = {"car-detection.mp4": "car, road|asphalt", "bottle-detection.mp4": "bottle, table"}

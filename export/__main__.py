@@ -14,11 +14,11 @@ from rich.text import Text
 
 from export.triton import write_model_repository
 from runtime.bundle import SUFFIX, Bundle, check_replaceable
-from runtime.cuda import find_gpu, load_cuda
-from runtime.engine_profile import MOST_WORDS
+from runtime.engines.cuda import find_gpu, load_cuda
+from runtime.engines.profile import MOST_WORDS
+from runtime.engines.tensorrt import load_tensorrt, open_tensorrt
 from runtime.errors import EngineError, TclEdgeError
-from runtime.tensorrt_engine import load_tensorrt, open_tensorrt
-from runtime.vocabulary import parse_classes
+from runtime.words.vocabulary import parse_classes
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)

@@ -22,7 +22,7 @@ from runtime.bundle import (
     file_records,
     write_bundle,
 )
-from runtime.vocabulary import parse_classes
+from runtime.words.vocabulary import parse_classes
 
 VOCABULARY = "vocabularies/default.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
@@ -41,7 +41,7 @@ def export_bundle(
 
     Args:
         subject: the model.
-        classes: as in `runtime.vocabulary.parse_classes`; None for the subject's own.
+        classes: as in `runtime.words.vocabulary.parse_classes`; None for the subject's own.
         output: the bundle's directory.
         options: how.
         overwrite: replace a bundle that is there already.

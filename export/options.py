@@ -12,7 +12,7 @@ from export.pictures import picture_paths
 from export.rewrite import PARTS, Rewrite
 from export.subject import Subject
 from export.to_onnx import OPSET
-from tcl_core.vit import ViTEncoder
+from tcl_core.towers.vit import ViTEncoder
 
 Precision = Literal["fp32", "fp16", "int8"]
 Size = tuple[int, int]

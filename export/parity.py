@@ -10,7 +10,7 @@ import torch
 from export.errors import ParityError
 from export.graph import SegmenterGraph
 from runtime.bundle import ParityRecord
-from runtime.engine import Engine
+from runtime.engines.base import Engine
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from export.convolution import UPSAMPLED, WINOGRAD, PhaseConvolution, TileConvolution
 from tcl_core import TCL
-from tcl_core.attention import Attention, ValueBlock
 from tcl_core.grounder import DecoderStage, GatedConvolution
-from tcl_core.vit import PatchStem, ViTEncoder
+from tcl_core.towers.attention import Attention, ValueBlock
+from tcl_core.towers.vit import PatchStem, ViTEncoder
 
 Part = Literal["attention", "positions", "phases", "winograd"]
 """What is rewritten.

@@ -25,10 +25,10 @@ from export.stages import Stages, weights_key
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx, trace
 from runtime.bundle import GraphSpec, InputSpec, OperationsRecord, ParityRecord
-from runtime.engine import OnnxRuntimeEngine
-from runtime.folded import FoldedWords
+from runtime.engines.base import OnnxRuntimeEngine
+from runtime.engines.folded import FoldedWords
 from runtime.frame import BGR
-from runtime.vocabulary import Embeddings
+from runtime.words.vocabulary import Embeddings
 
 FILE = "segmenter.onnx"
 NUM_WORDS = 128

@@ -13,11 +13,11 @@ from export.errors import SubjectError
 from runtime.bundle import BackgroundSpec, Refinement, TextSpec
 from tcl_core import TCL
 from tcl_core.encoder import TextEncoder
-from tcl_core.tiny import DEFAULT_PATH, PAD_ID, UNKNOWN_ID, TinyTextEncoder, load_tiny, read_tiny_config
+from tcl_core.tiny.towers import DEFAULT_PATH, PAD_ID, UNKNOWN_ID, TinyTextEncoder, load_tiny, read_tiny_config
 
 if TYPE_CHECKING:
     from export.tokenizer import TokenizerFile
-    from tcl_core.open_clip_models import ClipModel
+    from tcl_core.towers.open_clip import ClipModel
 
 RANDOM = "random"
 """In place of weights: drawn at random, to measure speed and memory of a model whose weights are elsewhere."""
@@ -125,8 +125,8 @@ def _tiny(choice: Choice) -> Subject:
 
 
 def _clip(choice: Choice) -> Subject:
-    from tcl_core.importers import HEADS, tcl_from_clip
     from tcl_core.prompts import TEMPLATE_NAMES
+    from tcl_core.towers.official import HEADS, tcl_from_clip
 
     head = choice.head or ("tcl" if choice.checkpoint else "maskclip")
     _check_name("head", head, HEADS)
@@ -142,7 +142,7 @@ def _clip(choice: Choice) -> Subject:
 
 
 def _trained(choice: Choice) -> Subject:
-    from tcl_core.hub import import_model
+    from tcl_core.load.hub import import_model
 
     if choice.checkpoint or choice.tokenizer or choice.head not in (None, "tcl"):
         raise SubjectError(f"{choice.model} is a trained model with a head of its own: leave those options out")
@@ -151,8 +151,8 @@ def _trained(choice: Choice) -> Subject:
 
 
 def _subject_of(model: TCL, choice: Choice, name: str, head: str) -> Subject:
-    from tcl_core.checkpoint import fingerprint
     from tcl_core.prompts import templates
+    from tcl_core.train.checkpoint import fingerprint
 
     encoder = model.text_encoder
     file, background = _tokenizer_of(encoder), BackgroundSpec(threshold=THRESHOLD)
@@ -197,8 +197,8 @@ def _tokenizer_of(encoder: TextEncoder) -> "TokenizerFile":
 def _load_clip(choice: Choice) -> "ClipModel":
     import open_clip
 
-    from tcl_core.importers import load_clip
-    from tcl_core.open_clip_models import HUB_SCHEMES, named_clip, random_clip
+    from tcl_core.towers.official import load_clip
+    from tcl_core.towers.open_clip import HUB_SCHEMES, named_clip, random_clip
 
     name = choice.model
     tokenizer = None if choice.tokenizer is None else _named_tokenizer(choice.tokenizer, name)
@@ -255,7 +255,7 @@ def _open_gates(model: TCL) -> None:
 
 def _token_length(encoder: TextEncoder) -> int | None:
     """Tell whether padding is seen: by attention in both directions, or by a readout at the last place."""
-    from tcl_core.clip_text import ClipTextEncoder
+    from tcl_core.towers.clip_text import ClipTextEncoder
 
     if isinstance(encoder, TinyTextEncoder):
         return None

@@ -14,8 +14,8 @@ from export.stages import Stages, weights_key
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx
 from runtime.bundle import BackgroundSpec, GraphSpec
-from runtime.text_encoder import TextTower
-from runtime.vocabulary import Vocabulary, WordClass
+from runtime.words.text_encoder import TextTower
+from runtime.words.vocabulary import Vocabulary, WordClass
 
 FILE = "text_encoder.onnx"
 

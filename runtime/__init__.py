@@ -9,11 +9,11 @@ except ImportError as error:
     ) from error
 
 from runtime.bundle import Bundle, Manifest
+from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
-from runtime.upsample import upsample_argmax, upsample_overlay
 from runtime.version import __version__
-from runtime.vocabulary import Vocabulary, WordClass, parse_classes
+from runtime.words.vocabulary import Vocabulary, WordClass, parse_classes
 
 __all__ = [
     "Bundle",

@@ -17,17 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.bundle import Bundle
-from runtime.engine_profile import MOST_WORDS
+from runtime.engines.profile import MOST_WORDS
 from runtime.errors import SinkError, TclEdgeError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
-from runtime.sinks import Sink, open_sink
-from runtime.sources import Frame, Source, open_source
+from runtime.sinks.open import Sink, open_sink
+from runtime.sources.open import Frame, Source, open_source
 from runtime.stream import stream
 from runtime.temporal import Temporal
 from runtime.version import __version__
-from runtime.vocabulary import SAME_MEANING
+from runtime.words.vocabulary import SAME_MEANING
 
 tools = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -248,7 +248,7 @@ def _tools() -> None:
 @tools.command()
 def doctor() -> None:
     """Examine what is installed and print the exact fix for what is wrong; fails if something is."""
-    from runtime.doctor import examine
+    from runtime.doctor.examine import examine
 
     table = Table(title="TCL Edge doctor", title_justify="left", show_lines=False)
     for column in ("", "what", "found", "what to do"):
@@ -292,7 +292,7 @@ def words(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Build, merge or show vocabularies: synonyms (sofa|couch), thresholds (floor:0.6), near-duplicates."""
-    from runtime.words import run as run_words
+    from runtime.words.command import run as run_words
 
     try:
         run_words(
@@ -322,8 +322,8 @@ def engine(
     batch: Annotated[int, typer.Option(min=1, help="Most frames at once.")] = 1,
 ) -> None:
     """Build the TensorRT engine of a bundle for this device now, instead of when the first stream begins."""
+    from runtime.engines.tensorrt import open_tensorrt
     from runtime.segmenter import resized
-    from runtime.tensorrt_engine import open_tensorrt
 
     try:
         opened = Bundle.open(bundle)

@@ -1,4 +1,4 @@
-"""Types of the C++ extension; `runtime.upsample` is its documented front."""
+"""Types of the C++ extension; `runtime.kernels.upsample` is its documented front."""
 
 from typing import Literal
 

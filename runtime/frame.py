@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.antialias import resize_normalize
 from runtime.bundle import InputSpec
 from runtime.errors import FrameError
+from runtime.kernels.antialias import resize_normalize
 
 BGR = npt.NDArray[np.uint8]
 """(H,W,3) uint8, channels blue, green, red, values 0 to 255: OpenCV's convention."""

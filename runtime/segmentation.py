@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from runtime.errors import SinkError
 from runtime.frame import BGR
+from runtime.kernels.upsample import blend, upsample_argmax
 from runtime.overlay import draw_legend
-from runtime.upsample import blend, upsample_argmax
 
 ALPHA = 0.5
 """Opacity of the colours over the frame, unless told otherwise."""

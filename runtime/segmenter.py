@@ -13,18 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle, InputSpec, Refinement
-from runtime.engine import Engine, OnnxRuntimeEngine
+from runtime.engines.base import Engine, OnnxRuntimeEngine
+from runtime.engines.folded import FoldedWords
 from runtime.errors import EngineError, VocabularyError
-from runtime.folded import FoldedWords
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size
+from runtime.kernels.pamr import contenders, pamr
+from runtime.kernels.upsample import blend, label_dtype, upsample_argmax, upsample_guided, upsample_overlay
 from runtime.overlay import palette
-from runtime.pamr import contenders, pamr
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.temporal import Temporal
-from runtime.text_encoder import BundleTextEncoder
-from runtime.upsample import blend, label_dtype, upsample_argmax, upsample_guided, upsample_overlay
-from runtime.vocabulary import Vocabulary
-from runtime.word_file import Background, Words, vocabulary_for
+from runtime.words.text_encoder import BundleTextEncoder
+from runtime.words.vocabulary import Vocabulary
+from runtime.words.word_file import Background, Words, vocabulary_for
 
 REFINEMENTS = get_args(Refinement)
 
@@ -68,7 +68,7 @@ def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | No
     manifest, graph = bundle.manifest, bundle.manifest.segmenter
     engine: Engine
     if provider == "tensorrt":
-        from runtime.tensorrt_engine import open_tensorrt  # with TensorRT and CUDA, which few machines have
+        from runtime.engines.tensorrt import open_tensorrt  # with TensorRT and CUDA, which few machines have
 
         engine = open_tensorrt(bundle, spec, words=phrases)
     else:
@@ -276,7 +276,7 @@ class Segmenter:
     @overload
     def predict(self, source: Any, *, stream: Literal[False] = False) -> list[Segmentation]: ...
     def predict(self, source: Any, *, stream: bool = False) -> Iterator[Segmentation] | list[Segmentation]:
-        """Segment an array or every frame of a source (see `runtime.sources.open_source`).
+        """Segment an array or every frame of a source (see `runtime.sources.open.open_source`).
 
         Args:
             source: a frame, or a source as text.
@@ -286,7 +286,7 @@ class Segmenter:
         return results if stream else list(results)
 
     def _stream(self, source: Any) -> Iterator[Segmentation]:
-        from runtime.sources import open_source
+        from runtime.sources.open import open_source
 
         if isinstance(source, np.ndarray):
             yield self(source)

@@ -9,8 +9,8 @@ from runtime.frame import BGR
 from runtime.latency import Latency
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.segmenter import Segmenter
-from runtime.sinks import Sink
-from runtime.sources import Frame, Source
+from runtime.sinks.open import Sink
+from runtime.sources.open import Frame, Source
 
 
 def stream(

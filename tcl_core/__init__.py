@@ -7,7 +7,7 @@ from tcl_core.grounder import Grounder, SimilarityToMask
 from tcl_core.model import TCL, Grounding
 
 if TYPE_CHECKING:
-    from tcl_core.importers import load_tcl
+    from tcl_core.towers.official import load_tcl
 
 __all__ = [
     "TCL",
@@ -24,7 +24,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Only when asked for: it imports open_clip, which takes seconds and which the shipped model does not need.
     if name == "load_tcl":
-        from tcl_core.importers import load_tcl
+        from tcl_core.towers.official import load_tcl
 
         return load_tcl
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -236,11 +236,11 @@ def load_model(name: str, pretrained: str | None, checkpoint: Path | None, head:
     if name == "tiny":
         if pretrained or checkpoint or head not in (None, "tcl"):
             raise ValueError("tiny brings its own weights and head: leave out --pretrained, --checkpoint and --head")
-        from tcl_core.tiny import load_tiny, read_tiny_config
+        from tcl_core.tiny.towers import load_tiny, read_tiny_config
 
         config = read_tiny_config()
         return load_tiny(), Defaults("none", config.background_words, config.background_threshold)
-    from tcl_core.importers import load_tcl
+    from tcl_core.towers.official import load_tcl
 
     head = head or ("tcl" if checkpoint else "maskclip")
     return load_tcl(name, checkpoint, head, pretrained=pretrained), Defaults()

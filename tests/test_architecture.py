@@ -13,7 +13,7 @@ OURS = {"tcl_core", "export", "runtime"}
 MAY_IMPORT = {"runtime": {"runtime"}, "tcl_core": {"tcl_core"}, "export": {"export", "runtime", "tcl_core"}}
 
 # An evaluation measures exported bundles too, and bundles are read by their owner.
-MAY_ALSO_IMPORT = {"tcl_core/soft_masks.py": {"runtime"}}
+MAY_ALSO_IMPORT = {"tcl_core/evaluate/soft_masks.py": {"runtime"}}
 
 
 def imported(path: Path) -> set[str]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.doctor_nvidia import JETPACKS
-from runtime.engine_cache import FOLDER_VARIABLE
-from runtime.engine_check import TOLERANCES
-from runtime.engine_profile import MOST_WORDS, STRETCH
+from runtime.doctor.nvidia import JETPACKS
+from runtime.engines.cache import FOLDER_VARIABLE
+from runtime.engines.check import TOLERANCES
+from runtime.engines.profile import MOST_WORDS, STRETCH
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "jetson.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from export.rewrite import PARTS, Part, rewritten
 from export.to_onnx import Signature, to_onnx
 from tcl_core import TCL
 from tcl_core.grounder import GatedConvolution
-from tcl_core.importers import load_tcl
+from tcl_core.towers.official import load_tcl
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tcl_small"
 CLIP, CHECKPOINT = GOLDEN / "clip_small_openai_layout.pth", GOLDEN / "tcl_official_small.pth"

@@ -14,9 +14,9 @@ from export.stages import Stages
 from export.subject import Subject
 from export.to_onnx import OPSET, Signature, to_onnx
 from runtime.bundle import GraphSpec
-from runtime.engine_profile import Profile, Range, segmenter_profile
-from runtime.tensorrt_builder import build_plan
-from tcl_core.importers import load_tcl
+from runtime.engines.builder import build_plan
+from runtime.engines.profile import Profile, Range, segmenter_profile
+from tcl_core.towers.official import load_tcl
 
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 only")
 

@@ -21,7 +21,7 @@ from export.subject import Choice, load_subject
 from export.tokenizer import TokenizerError, TokenizerFile, tokenizer_file
 from runtime.bundle import TextSpec
 from runtime.errors import VocabularyError
-from runtime.text_encoder import PhraseTokenizer
+from runtime.words.text_encoder import PhraseTokenizer
 
 LENGTH = 77
 WORDS = (

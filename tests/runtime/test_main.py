@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.sources import SHIPPED_CLIP
+from runtime.sources.open import SHIPPED_CLIP
 
 PATTERN = "test://pattern?frames=5&size=64x48"
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from runtime import Bundle, Segmenter
-from runtime.engine import OnnxRuntimeEngine
+from runtime.engines.base import OnnxRuntimeEngine
 from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
-from runtime.sources import open_source
+from runtime.kernels.upsample import reference_upsample_argmax
+from runtime.sources.open import open_source
 from runtime.temporal import Temporal
-from runtime.upsample import reference_upsample_argmax
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import pytest
 from runtime.errors import SinkError, SourceError
 from runtime.latency import STAGES, Latency
 from runtime.segmenter import Segmenter
-from runtime.sinks import Sink
-from runtime.sources import Source, open_source
+from runtime.sinks.open import Sink
+from runtime.sources.open import Source, open_source
 from runtime.stream import stream
 
 PATTERN = "test://pattern?frames=5&size=64x48"

@@ -39,7 +39,7 @@ def golden_heads() -> Mapping[str, Tensor]:
 @pytest.fixture(scope="session")
 def golden_model() -> TCL:
     """The recorded TCL on the recorded CLIP; no test changes it."""
-    from tcl_core.importers import load_tcl
+    from tcl_core.towers.official import load_tcl
 
     return load_tcl(GOLDEN / "clip_small_openai_layout.pth", GOLDEN / "tcl_official_small.pth")
 
@@ -47,6 +47,6 @@ def golden_model() -> TCL:
 @pytest.fixture(scope="session")
 def golden_maskclip() -> TCL:
     """MaskCLIP on the recorded CLIP; no test changes it."""
-    from tcl_core.importers import load_tcl
+    from tcl_core.towers.official import load_tcl
 
     return load_tcl(GOLDEN / "clip_small_openai_layout.pth", head="maskclip")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tcl_core import TCL
-from tcl_core.attention import cellwise
 from tcl_core.grounder import similarity
+from tcl_core.towers.attention import cellwise
 
 SIZES = ("64x64", "90x119")
 

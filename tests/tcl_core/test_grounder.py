@@ -16,7 +16,7 @@ from tcl_core.grounder import (
     sample_hard_masks,
     similarity,
 )
-from tcl_core.importers import load_tcl
+from tcl_core.towers.official import load_tcl
 
 
 @torch.inference_mode()

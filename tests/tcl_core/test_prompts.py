@@ -6,8 +6,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from tcl_core import TextEncoder
-from tcl_core.clip_text import TruncatedTextWarning, lost_part, tokenize
 from tcl_core.prompts import TEMPLATE_NAMES, Word, embed_words, merge_synonyms, parse_words, templates
+from tcl_core.towers.clip_text import TruncatedTextWarning, lost_part, tokenize
 
 
 class Letters(TextEncoder):

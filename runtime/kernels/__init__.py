@@ -1,0 +1,1 @@
+"""The C++ kernels, with checked arguments and a NumPy reference."""

@@ -1,0 +1,138 @@
+"""What `runtime.kernels.upsample` computes, in plain NumPy: the definition, and what the tests compare with.
+
+Letters as there: N masks, K classes, h w mask grid, H W pixels.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Labels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Masks: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+
+def label_dtype(classes: int) -> np.dtype[Any]:
+    """Give the dtype of labels of that many classes."""
+    return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+
+
+def likeness_table(tolerance: float) -> npt.NDArray[np.float32]:
+    """Weight of a node by how far its brightness is from the pixel's; never 0, so that some node always counts."""
+    difference = np.arange(256)
+    return np.maximum(np.exp(-(difference**2) / (2 * tolerance**2)), 1e-3).astype(np.float32)
+
+
+def cleaned_thresholds(thresholds: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Limit thresholds as masks are limited; -inf stays: no threshold."""
+    numbers = np.asarray(thresholds, np.float64)
+    limited: npt.NDArray[np.float32] = np.where(numbers == -np.inf, -np.inf, numbers.clip(-1e20, 1e20)).astype(
+        np.float32
+    )
+    return limited
+
+
+def _without(
+    scores: npt.NDArray[np.float32], total: Any, thresholds: npt.ArrayLike | None, background: float | None
+) -> npt.NDArray[np.float32]:
+    """Take out of the race, pixel by pixel, what does not exceed its threshold; scores are `total` times too large."""
+    if thresholds is None:
+        return scores
+    limits = cleaned_thresholds(thresholds)
+    if background is not None:
+        limits = np.concatenate([np.full(1, -np.inf, np.float32), limits])
+    remaining: npt.NDArray[np.float32] = np.where(scores > limits[:, None, None] * total, scores, -np.inf)
+    return remaining
+
+
+def _merged(
+    scores: npt.NDArray[np.float32], groups: Sequence[int] | None, background: float | None
+) -> npt.NDArray[np.float32]:
+    """Merge synonyms by their maximum at each pixel."""
+    if groups is None:
+        return scores
+    numbers = np.asarray(groups) if background is None else np.concatenate([[0], np.asarray(groups) + 1])
+    classes = [scores[numbers == number].max(0) for number in range(numbers.max() + 1)]
+    merged: npt.NDArray[np.float32] = np.stack(classes)
+    return merged
+
+
+def _cleaned_scores(masks: Masks, background: float | None) -> npt.NDArray[np.float32]:
+    """All classes (K,h,w), with limits, and a number for NaN."""
+    scores = np.asarray(masks, np.float32)
+    if background is not None:
+        scores = np.concatenate([np.full((1, *scores.shape[1:]), background, np.float32), scores])
+    lowest, limit = np.float32(-1e38), np.float32(1e20)
+    cleaned: npt.NDArray[np.float32] = np.where(np.isnan(scores), lowest, scores.clip(-limit, limit))
+    return cleaned
+
+
+def reference_upsample_argmax(
+    masks: Masks,
+    size: tuple[int, int],
+    *,
+    background: float | None = None,
+    thresholds: npt.ArrayLike | None = None,
+    groups: Sequence[int] | None = None,
+) -> tuple[Labels, Bytes]:
+    """Do in plain NumPy what `upsample_argmax` does with `confidence`, with memory for K x H x W floats."""
+    scores = _cleaned_scores(masks, background)
+    for axis in (1, 2):
+        low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
+        fraction = fraction[:, None] if axis == 1 else fraction
+        scores = (1 - fraction) * scores.take(low, axis) + fraction * scores.take(high, axis)
+    scores = _merged(_without(scores, np.float32(1), thresholds, background), groups, background)
+    labels = scores.argmax(0).astype(label_dtype(len(scores)))
+    confidence = (scores.max(0).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return labels, confidence
+
+
+def reference_upsample_guided(
+    masks: Masks,
+    frame: Bytes,
+    brightness: Bytes,
+    *,
+    tolerance: float = 20.0,
+    background: float | None = None,
+    thresholds: npt.ArrayLike | None = None,
+    groups: Sequence[int] | None = None,
+) -> tuple[Labels, Bytes]:
+    """Do in plain NumPy what `upsample_guided` does with `confidence`, with memory for K x H x W floats.
+
+    `brightness` is that of the frame around each node, (h,w).
+    """
+    scores = _cleaned_scores(masks, background)
+    nodes = brightness.astype(np.int64)
+    pixels = (frame.astype(np.int64) @ np.array([29, 150, 77]) + 128) >> 8
+    likeness = likeness_table(tolerance)
+    low_y, high_y, down = _taps(scores.shape[1], frame.shape[0])
+    low_x, high_x, right = _taps(scores.shape[2], frame.shape[1])
+    value: Any = np.float32(0)
+    total: Any = np.float32(0)
+    for y, vertical in ((low_y, 1 - down), (high_y, down)):
+        for x, horizontal in ((low_x, 1 - right), (high_x, right)):
+            at = np.ix_(y, x)
+            weight = vertical[:, None] * horizontal * likeness[np.abs(pixels - nodes[at])]
+            value = value + weight * scores[:, at[0], at[1]]
+            total = total + weight
+    value = _merged(_without(value, total, thresholds, background), groups, background)
+    labels = value.argmax(0).astype(label_dtype(len(scores)))
+    confidence = ((value.max(0) / total).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return labels, confidence
+
+
+def _taps(length: int, pixels: int) -> tuple[Any, Any, Any]:
+    """Two nodes of each pixel along one axis and the weight of the second, in exact integer arithmetic."""
+    numerator = np.maximum((2 * np.arange(pixels) + 1) * length - pixels, 0)
+    fixed = ((numerator << 24) + pixels) // (2 * pixels)  # coordinate in 1/2^24, rounded half up
+    low = np.minimum(fixed >> 24, length - 1)
+    return low, np.minimum(low + 1, length - 1), ((fixed & 0xFFFFFF) / 2**24).astype(np.float32)
+
+
+def reference_blend(frame: Bytes, labels: Labels, colors: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
+    """Do in plain NumPy what `blend` does: frame + alpha * (color - frame), rounded half up."""
+    weight = np.where(labels == (-1 if skip is None else skip), 0, int(alpha * 256 + 0.5))[..., None]
+    blended: Bytes = ((frame * (256 - weight) + colors[labels] * weight + 128) >> 8).astype(np.uint8)
+    return blended

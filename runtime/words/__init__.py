@@ -1,0 +1,1 @@
+"""Words as the user types them, and as the network takes them."""

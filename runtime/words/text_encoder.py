@@ -1,0 +1,150 @@
+"""The bundle's own text encoder: words change on the device, without PyTorch."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle import Bundle, GraphSpec, TextSpec
+from runtime.engines.base import OnnxRuntimeEngine
+from runtime.errors import BundleCorruptError, VocabularyError
+from runtime.words.vocabulary import Embeddings
+
+ROWS_AT_ONCE = 64
+"""Token rows per run: bounds the memory of a large text tower whatever the length of the word list."""
+
+
+class BundleTextEncoder:
+    """Encode phrases with a bundle's tokenizer and text graph.
+
+    Args:
+        bundle: has the tokenizer and the graph; they are loaded when the first unknown phrase comes.
+        known: phrases whose unit rows are known already, such as those of the bundle's vocabulary.
+        templates: to be used instead of the bundle's own; `known` must then have been made with them, too.
+
+    Raises:
+        VocabularyError: a template does not have exactly one place for the word, written {}.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        known: Mapping[str, npt.NDArray[np.float32]],
+        *,
+        templates: Sequence[str] | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._known = dict(known)
+        self._templates = None if templates is None else tuple(map(_checked_template, templates))
+
+    @cached_property
+    def _tower(self) -> "TextTower":
+        manifest, read = self._bundle.manifest, self._bundle.read
+        if manifest.text_encoder is None or manifest.text is None:
+            raise VocabularyError(
+                f"{self._bundle.path} was exported without a text encoder, so its words are fixed: "
+                "export it again without --no-text-encoder, or with other --classes"
+            )
+        graph = read(manifest.text_encoder.file)
+        text = manifest.text
+        if self._templates is not None:
+            text = text.model_copy(update={"templates": self._templates})
+        return TextTower(read(text.tokenizer), text, graph, manifest.text_encoder)
+
+    def encode(self, phrases: Sequence[str]) -> Embeddings:
+        """Encode M phrases as unit rows (M,C) float32; each is the normalised mean over the bundle's templates.
+
+        Raises:
+            VocabularyError: the bundle has no text encoder, or see `PhraseTokenizer`.
+        """
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
+        if new:
+            self._known.update(zip(new, self._tower.encode(new), strict=True))
+        rows = np.array([self._known[phrase] for phrase in phrases], np.float32)
+        return rows.reshape(len(phrases), self._bundle.manifest.output.channels)
+
+
+def _checked_template(template: str) -> str:
+    if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
+        raise VocabularyError(
+            f"template {template!r} given, expected one {{}} where the word goes: 'a photo of a {{}}'"
+        )
+    return template
+
+
+class TextTower:
+    """Tokenizer and text graph together.
+
+    Args:
+        tokenizer: JSON of the `tokenizers` library.
+        text: how phrases become tokens.
+        graph: ONNX bytes, tokens (N,L) -> text (N,C), not normalised.
+        spec: the graph's inputs and outputs.
+    """
+
+    def __init__(self, tokenizer: bytes, text: TextSpec, graph: bytes, spec: GraphSpec) -> None:
+        length = spec.inputs["tokens"][1]
+        self.tokenizer = PhraseTokenizer(tokenizer, text, length if isinstance(length, int) else None)
+        self.engine = OnnxRuntimeEngine(graph, spec)
+        self._text = text
+
+    def encode(self, phrases: Sequence[str]) -> Embeddings:
+        """Encode M phrases as unit rows (M,C) float32.
+
+        Raises:
+            VocabularyError: see `PhraseTokenizer`.
+        """
+        templates = self._text.templates
+        prompts = [template.format(phrase) for phrase in phrases for template in templates]
+        batches = (prompts[start : start + ROWS_AT_ONCE] for start in range(0, len(prompts), ROWS_AT_ONCE))
+        rows = np.concatenate([self.engine.infer({"tokens": self.tokenizer(batch)})["text"] for batch in batches])
+        if self._text.averaging == "unit":
+            rows = _unit(rows)
+        return _unit(rows.reshape(len(phrases), len(templates), -1).mean(axis=1, dtype=np.float32))
+
+
+def _unit(rows: Embeddings) -> Embeddings:
+    unit: Embeddings = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return unit
+
+
+class PhraseTokenizer:
+    """Texts -> int64 tokens (N,L).
+
+    Args:
+        tokenizer: JSON of the `tokenizers` library.
+        spec: ids and context length.
+        row_length: L where it is fixed; None pads to the longest row.
+    """
+
+    def __init__(self, tokenizer: bytes, spec: TextSpec, row_length: int | None) -> None:
+        from tokenizers import Tokenizer  # only where words are about to change
+
+        try:
+            self._tokenizer = Tokenizer.from_str(tokenizer.decode())
+        except Exception as error:  # the library raises bare Exception
+            raise BundleCorruptError(f"{spec.tokenizer} is not a tokenizer ({error}): export again") from None
+        self._tokenizer.no_truncation()  # a phrase that is too long is refused, not cut in silence
+        self._tokenizer.enable_padding(pad_id=spec.pad_id, length=row_length)
+        self._spec = spec
+
+    def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Tokenise N texts.
+
+        Raises:
+            VocabularyError: a text has a piece that the model never learnt, whose mask would mean nothing, or has
+                more pieces than the model reads.
+        """
+        encodings = self._tokenizer.encode_batch(list(texts))
+        limit = self._spec.context_length
+        for text, encoding in zip(texts, encodings, strict=True):
+            pieces = [i for i, present in zip(encoding.ids, encoding.attention_mask, strict=True) if present]
+            if not pieces or self._spec.unknown_id in pieces:
+                raise VocabularyError(
+                    f"the model does not know the word {text!r}, or a part of it: it was never in its training "
+                    "texts; describe the thing in plain English words"
+                )
+            if limit is not None and len(pieces) > limit:
+                raise VocabularyError(f"{text!r} is {len(pieces)} tokens long, the model reads {limit}: shorten it")
+        return np.array([encoding.ids for encoding in encodings], np.int64)

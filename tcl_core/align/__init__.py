@@ -1,0 +1,1 @@
+"""How the towers of the shipped model are made (`python -m tcl_core.align`)."""

@@ -1,0 +1,1 @@
+"""Image-text pairs: where samples come from, and how they become batches."""

@@ -1,0 +1,1 @@
+"""Measuring masks on pictures with known ones (`python -m tcl_core.evaluate`)."""

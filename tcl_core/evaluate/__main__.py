@@ -1,0 +1,157 @@
+"""Measure a model on pictures with known masks: `python -m tcl_core.evaluate MODEL --data DIR --report OUT`."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tcl_core.evaluate.benchmarks import open_folder
+from tcl_core.evaluate.evaluation import Evaluation, evaluate
+from tcl_core.evaluate.metrics import pixel_accuracy
+from tcl_core.evaluate.report import write_report
+from tcl_core.evaluate.soft_masks import Protocol, bundle_segment, model_segment
+from tcl_core.predict import THRESHOLD, THRESHOLD_WITH_PAMR, load_model
+from tcl_core.prompts import TEMPLATE_NAMES, Word, parse_words
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+console = Console(stderr=True, highlight=False)
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m tcl_core.evaluate tiny --data my_pictures --report out/report
+
+python -m tcl_core.evaluate street.tclb --data my_pictures --report out/report
+
+python -m tcl_core.evaluate ViT-B-16.pt --checkpoint tcl.pth --pamr --data my_pictures --report out/report
+"""
+
+
+def _fail(error: object) -> NoReturn:
+    console.print(f"error: {error}", style="red", markup=False)
+    raise typer.Exit(code=2)
+
+
+def print_figures(evaluation: Evaluation) -> None:
+    """Print the summary as a table."""
+    table = Table("words that compete", "mIoU", "pixel accuracy")
+    for tally in evaluation.tallies:
+        iou = float(tally.scored(evaluation.benchmark.has_background).nanmean())
+        table.add_row(tally.name, f"{100 * iou:.1f}", f"{100 * pixel_accuracy(tally.confusion):.1f}")
+    output = Console(highlight=False)
+    output.print(table)
+    output.print(f"pointing game {100 * evaluation.pointing.score:.1f}")
+
+
+@app.command(epilog=EPILOG, no_args_is_help=True)
+def main(
+    model: Annotated[
+        str,
+        typer.Argument(help="tiny, an open_clip name, a file of CLIP weights, hf-hub:OWNER/NAME, or a bundle.tclb."),
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Folder with images/, masks/ (PNG of class numbers, 255 does not count), classes.txt.")
+    ],
+    report: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")],
+    benchmark: Annotated[Literal["folder"], typer.Option(help="What kind of data it is.")] = "folder",
+    split: Annotated[str | None, typer.Option(help="Take this split of split.txt only.")] = None,
+    without: Annotated[str, typer.Option(help="Classes that neither compete nor count: 'horse, mountain'.")] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Take so many pictures, evenly spread.")] = None,
+    pretrained: Annotated[str | None, typer.Option(help="Weights of an open_clip name: a tag or a file.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),
+    ] = None,
+    template_name: Annotated[
+        str | None, typer.Option("--templates", help=f"Prompts: {', '.join(TEMPLATE_NAMES)}; default custom.")
+    ] = None,
+    background: Annotated[
+        str | None, typer.Option(help="Words that count as background; '' for none; default the model's own.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
+    ] = None,
+    pamr: Annotated[
+        bool | None, typer.Option(help="Align masks with the colours of the picture; default a bundle's own, else not.")
+    ] = None,
+    kp_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the frozen encoder's own masks.")] = 0.0,
+    protocol: Annotated[
+        Protocol | None,
+        typer.Option(
+            help="tcl: short side of a size, square windows (paper); runtime: the whole picture at once. "
+            "Default tcl, for tiny and bundles runtime."
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=2048, help="Pixels, see --protocol; default the model's.")
+    ] = None,
+    num_pictures: Annotated[int, typer.Option("--pictures", min=0, help="Pictures to show in the report.")] = 12,
+) -> None:
+    """Measure masks: mIoU, pixel accuracy and the pointing game, without and with background, as JSON and HTML."""
+    try:
+        left_out = tuple(word.name for word in parse_words(without)) if without.strip() else ()
+        opened = open_folder(data, split=split, without=left_out)
+        if limit:
+            opened = opened.thinned(limit)
+        with console.status("loading the model"):
+            if model.endswith(".tclb") or (Path(model) / "manifest.json").is_file():
+                _refuse_for_bundles(
+                    pretrained=pretrained,
+                    checkpoint=checkpoint,
+                    head=head,
+                    templates=template_name,
+                    background=background,
+                    threshold=threshold,
+                    kp_weight=kp_weight or None,
+                    protocol=None if protocol == "runtime" else protocol,
+                )
+                segment = bundle_segment(Path(model), opened.words, size=size, pamr=pamr)
+            else:
+                loaded, defaults = load_model(model, pretrained, checkpoint, head)
+                words = {word.name for word in opened.words}
+                others = (
+                    tuple(Word(word, (word,)) for word in defaults.background if word not in words)
+                    if background is None
+                    else tuple(parse_words(background) if background.strip() else ())
+                )
+                segment = model_segment(
+                    loaded,
+                    opened.words,
+                    others,
+                    template_name=template_name or defaults.templates,
+                    threshold=_first_given(threshold, defaults.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
+                    protocol=protocol or ("runtime" if model == "tiny" else "tcl"),
+                    size=size,
+                    pamr=bool(pamr),
+                    kp_weight=kp_weight,
+                )
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            task = bars.add_task("pictures", total=len(opened.pictures))
+            evaluation = evaluate(segment, opened, lambda done, _: bars.update(task, completed=done))
+        about = {"model": model, "command": shlex.join(sys.argv[1:])}
+        write_report(report, evaluation, segment, about, num_pictures)
+    except (ValueError, OSError) as error:
+        _fail(error)
+    print_figures(evaluation)
+    console.print(f"wrote {report / 'report.html'} and {report / 'report.json'}", markup=False)
+
+
+def _first_given(*values: float | None) -> float:
+    return next(value for value in values if value is not None)
+
+
+def _refuse_for_bundles(**options: object) -> None:
+    given = [name.replace("_", "-") for name, value in options.items() if value is not None]
+    if given:
+        raise ValueError(f"--{given[0]} with a bundle, which is measured as it is: export another one, or leave it out")
+
+
+if __name__ == "__main__":
+    app()

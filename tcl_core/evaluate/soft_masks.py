@@ -1,0 +1,149 @@
+"""What is measured: a PyTorch model or an exported bundle, from a picture to the soft masks of given words."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tcl_core.pamr import refine
+from tcl_core.predict import resized_tensor, to_tensor
+from tcl_core.prompts import Word, embed_words, merge_synonyms, templates
+from tcl_core.segment import blend, known_prior, resize, slide
+
+if TYPE_CHECKING:
+    from tcl_core.model import TCL
+
+Protocol = Literal["tcl", "runtime"]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMasks:
+    """What a model says of a picture.
+
+    Attributes:
+        words: (K,h,w) in [0, 1], in the order of the benchmark.
+        background: (h,w) in [0, 1], what a word's mask has to exceed.
+    """
+
+    words: Tensor
+    background: Tensor
+
+
+Segment = Callable[[Image.Image], SoftMasks]
+
+
+def model_segment(
+    model: "TCL",
+    words: tuple[Word, ...],
+    background: tuple[Word, ...],
+    *,
+    template_name: str,
+    threshold: float,
+    protocol: Protocol,
+    size: int | None = None,
+    pamr: bool = False,
+    kp_weight: float = 0.0,
+) -> Segment:
+    """Make a PyTorch model ready to be measured.
+
+    Args:
+        model: in evaluation mode.
+        words: of the benchmark.
+        background: words that count as background.
+        template_name: prompts, see `tcl_core.prompts.templates`.
+        threshold: soft mask that a word has to exceed.
+        protocol: "tcl", short side `size` and square windows along the picture (paper); or "runtime", the whole picture
+            at once, of its own shape and with as many pixels as a square of `size`.
+        size: in pixels; None for the model's own.
+        pamr: see `TCL.segment`.
+        kp_weight: see `TCL.segment`.
+    """
+    every = [*words, *background]
+    text = embed_words(
+        model.text_encoder, [synonym for word in every for synonym in word.synonyms], templates(template_name)
+    )
+    side = size or model.preprocess.size
+
+    def masks_of(images: Tensor) -> Tensor:
+        return model.segment(images, text, pamr=pamr, kp_weight=kp_weight)
+
+    def segment(image: Image.Image) -> SoftMasks:
+        if protocol == "tcl":
+            pixels = to_tensor(image, model.preprocess, side)
+            masks = slide(masks_of, pixels, window=side, stride=max(side // 2, 1))
+        else:
+            whole = resized_tensor(image, model.preprocess, whole_size(image, side, model.preprocess.multiple_of))
+            masks = _as_the_runtime(model, whole, text, pamr, kp_weight)
+        merged = merge_synonyms(masks, every)[0]
+        floor = torch.full(merged.shape[1:], threshold)
+        others = merged[len(words) :]
+        return SoftMasks(merged[: len(words)], torch.maximum(floor, others.amax(dim=0)) if len(others) else floor)
+
+    return segment
+
+
+def _as_the_runtime(model: "TCL", image: Tensor, text: Tensor, pamr: bool, kp_weight: float) -> Tensor:
+    """Segment as a bundle does: the prior in the graph, then refinement at a quarter of the input."""
+    features = model.image_encoder.features(image)
+    masks: Tensor = model.grounder.similarity_to_mask(model.ground(features), text)
+    if kp_weight:
+        masks = blend(masks, known_prior(model.image_encoder.project(features), text), kp_weight)
+    if not pamr:
+        return masks
+    quarter = (max(image.shape[2] // 4, masks.shape[2]), max(image.shape[3] // 4, masks.shape[3]))
+    return refine(image, resize(masks, quarter))
+
+
+def whole_size(image: Image.Image, side: int, multiple_of: int) -> tuple[int, int]:
+    """Size (H, W) with a picture's shape and about side x side pixels, both multiples of a number."""
+    scale = side / (image.width * image.height) ** 0.5
+    height, width = (max(round(length * scale / multiple_of), 1) for length in (image.height, image.width))
+    return height * multiple_of, width * multiple_of
+
+
+def bundle_segment(
+    path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool | None = None
+) -> Segment:
+    """Make an exported bundle ready to be measured, as the runtime runs it, its own background included.
+
+    `pamr` turns refinement on or off; None leaves it as the bundle has it. Every mask is refined, those too that cannot
+    win against the others, which the runtime leaves out: when fewer words compete they may.
+
+    Raises:
+        ValueError: no such bundle, damaged, or it cannot embed the words.
+    """
+    # Bundles are read by their owner; this is the only place where training looks at deployment.
+    from runtime import Segmenter
+    from runtime.errors import TclEdgeError
+    from runtime.kernels.pamr import pamr as refine_masks
+    from runtime.segmenter import enlarged
+
+    try:
+        segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")
+    except TclEdgeError as error:
+        raise ValueError(str(error)) from error
+    output = segmenter.bundle.manifest.output
+    refined = output.refine == "pamr" if pamr is None else pamr
+
+    def segment(image: Image.Image) -> SoftMasks:
+        frame = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+        result = segmenter(frame)
+        soft_masks = result.soft_masks
+        if refined:
+            height, width = soft_masks.shape[1:]
+            soft_masks = refine_masks(enlarged(soft_masks, (height * output.stride, width * output.stride)), frame)
+        masks = torch.from_numpy(soft_masks)
+        floor = torch.full(masks.shape[1:], -1.0 if result.threshold is None else result.threshold)
+        if len(masks) > len(words):  # the first are the background's words
+            floor = torch.maximum(floor, masks[0])
+        return SoftMasks(masks[len(masks) - len(words) :], floor)
+
+    return segment
+
+
+__all__ = ["Protocol", "Segment", "SoftMasks", "bundle_segment", "model_segment", "whole_size"]

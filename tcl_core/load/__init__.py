@@ -1,0 +1,1 @@
+"""One choice of a model for every command, and what it takes to build it."""

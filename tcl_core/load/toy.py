@@ -1,0 +1,163 @@
+"""A CLIP in miniature for synthetic scenes: made in seconds, for trying out training and for tests."""
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tcl_core.data.scenes import PHRASES, draw_scene
+from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder, check_multiple
+from tcl_core.grounder import Grounder, grounder_for
+from tcl_core.model import TCL
+from tcl_core.towers.attention import Cellwise
+from tcl_core.train.gather import SingleProcess
+from tcl_core.train.losses import INITIAL_LOG_SCALE, cosines, info_nce
+
+DIM = 32
+EMBED_DIM = 32
+IMAGE_SIZE = 48
+STRIDE = 8
+WORDS = tuple(dict.fromkeys(word for phrase in PHRASES for word in phrase.split()))
+PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), IMAGE_SIZE, multiple_of=STRIDE)
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, dim)
+        self.conv = nn.Conv2d(dim, dim, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        refined: Tensor = x + self.conv(F.gelu(self.norm(x)))
+        return refined
+
+
+class _CellBlock(nn.Module):
+    """The last block: a residual MLP over (...,D)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        refined: Tensor = cells + self.mlp(self.norm(cells))
+        return refined
+
+
+class ToyImageEncoder(DenseEncoder):
+    """Convolutions to an eighth of the resolution, a block of cells, a mean, a projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stride, self.dim, self.embed_dim = STRIDE, DIM, EMBED_DIM
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, DIM, kernel_size=6, stride=4, padding=1),
+            nn.GELU(),
+            nn.Conv2d(DIM, DIM, kernel_size=3, stride=2, padding=1),
+            _ResidualBlock(DIM),
+            _ResidualBlock(DIM),
+        )
+        self.last_block = _CellBlock(DIM)
+        self.readout = nn.Sequential(nn.LayerNorm(DIM), nn.Linear(DIM, EMBED_DIM, bias=False))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Compute the map before the last block: (B,3,H,W), sides multiples of 8 -> (B,D,H/8,W/8)."""
+        check_multiple(images, self.stride)
+        features: Tensor = self.stem(images)
+        return features
+
+    def project(self, features: Tensor) -> Tensor:
+        """Map features into the joint space, cell by cell: (B,D,h,w) -> (B,C,h,w), not normalised."""
+        cells = self.last_block(features.permute(0, 2, 3, 1))
+        embeddings: Tensor = self.readout(cells)
+        return embeddings.permute(0, 3, 1, 2)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embed whole images: the mean of the last block's cells, read out; (B,3,H,W) -> (B,C)."""
+        cells = self.last_block(self.features(images).permute(0, 2, 3, 1))
+        embeddings: Tensor = self.readout(cells.mean(dim=(1, 2)))
+        return embeddings
+
+    def last_layers(self) -> tuple[nn.Module, nn.Module | None]:
+        """Copy the last block and the readout."""
+        return Cellwise(deepcopy(self.last_block)), Cellwise(deepcopy(self.readout))
+
+
+class ToyTextEncoder(TextEncoder):
+    """Colours and shapes in order; other words are passed over. A row holds up to eight of them, 0 is padding."""
+
+    context_length = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed_dim = EMBED_DIM
+        self.words = nn.Embedding(len(WORDS) + 1, DIM, padding_idx=0)
+        self.pair = nn.Sequential(nn.Linear(2 * DIM, 2 * DIM), nn.GELU(), nn.Linear(2 * DIM, EMBED_DIM))
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Turn N texts into int64 tokens (N,8).
+
+        Raises:
+            ValueError: a text names no colour with its shape.
+        """
+        rows = [[WORDS.index(word) + 1 for word in text.split() if word in WORDS][:8] for text in texts]
+        bad = [text for text, row in zip(texts, rows, strict=True) if not row or len(row) % 2]
+        if bad:
+            raise ValueError(f"texts without a colour and a shape: {', '.join(map(repr, bad))}; try 'a red circle'")
+        return torch.tensor([row + [0] * (8 - len(row)) for row in rows], dtype=torch.int64)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embed int64 tokens (N,8) as float (N,C): the mean over the pairs of colour and shape."""
+        pairs = self.words(tokens).unflatten(1, (4, 2)).flatten(2)  # (N,4,2*D)
+        named = (tokens[:, ::2] > 0)[..., None]
+        embeddings: Tensor = (self.pair(pairs) * named).sum(dim=1) / named.sum(dim=1)
+        return embeddings
+
+
+def scene_images(seeds: range | list[int], size: int = IMAGE_SIZE) -> tuple[Tensor, list[str]]:
+    """Draw scenes: normalised images (B,3,H,W) and their captions."""
+    scenes = [draw_scene(seed, size) for seed in seeds]
+    images = torch.stack([torch.from_numpy(scene.rgb) for scene in scenes]).permute(0, 3, 1, 2) / 255
+    return (images - PREPROCESS.mean[0]) / PREPROCESS.std[0], [scene.caption for scene in scenes]
+
+
+def pretrain(image_encoder: ToyImageEncoder, text_encoder: ToyTextEncoder, steps: int, batch: int, seed: int) -> None:
+    """Contrast whole scenes with captions, as CLIP was trained; both encoders in place."""
+    log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
+    parameters = [*image_encoder.parameters(), *text_encoder.parameters(), log_scale]
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(steps, 1))
+    first = 1_000_000 * (seed + 1)  # scenes that neither training nor evaluation draws
+    for step in range(steps):
+        images, captions = scene_images(range(first + step * batch, first + (step + 1) * batch))
+        text = text_encoder(text_encoder.tokenize(captions))
+        loss = info_nce(cosines(image_encoder.embed(images), text), log_scale, SingleProcess())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+def build_toy(*, steps: int = 400, batch: int = 64, seed: int = 0, decoder: bool = True, num_stages: int = 1) -> TCL:
+    """Make a TCL on a pretrained toy CLIP, with an untrained grounder, in evaluation mode.
+
+    Args:
+        steps: of the pretraining; 0 leaves random encoders.
+        batch: of the pretraining.
+        seed: of the weights and scenes.
+        decoder: give the grounder one.
+        num_stages: of the decoder; each doubles the resolution of the masks.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        image_encoder, text_encoder = ToyImageEncoder(), ToyTextEncoder()
+        pretrain(image_encoder, text_encoder, steps, batch, seed)
+        grounder = grounder_for(image_encoder, num_stages)
+        if not decoder:
+            grounder = Grounder(grounder.blocks, None, grounder.projection)
+    return TCL(image_encoder, text_encoder, grounder, PREPROCESS).eval()
+
+
+__all__ = ["ToyImageEncoder", "ToyTextEncoder", "build_toy", "pretrain", "scene_images"]

@@ -1,0 +1,1 @@
+"""The model inside the package: its towers, decoder, file and weights."""

@@ -1,0 +1,1 @@
+"""Training: losses, loop, checkpoints (`python -m tcl_core.train`)."""

@@ -1,0 +1,393 @@
+"""The training loop: steps, phases, averages, validation, checkpoints; resumed exactly where it stopped."""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from tcl_core.config import ConfigError
+from tcl_core.data.batches import Part, Share
+from tcl_core.data.phrases import Pairing, near_texts, noun_phrases, pair
+from tcl_core.data.samples import DataReport
+from tcl_core.model import TCL
+from tcl_core.train.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    fingerprint,
+    optimizer_tensors,
+    read_checkpoint,
+    restore_optimizer,
+    write_checkpoint,
+)
+from tcl_core.train.gather import Gather
+from tcl_core.train.losses import Losses, Temperatures, weigh
+from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, backward
+from tcl_core.train.recipe import TrainConfig
+from tcl_core.train.schedule import optimizer_groups, set_phase
+from tcl_core.train.validation import Validator
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+# Settings that may change between a run and its continuation: they change speed or output, not the training.
+FREE = {"output", "device", "tensorboard", "log_every", "validate_every", "save_every", "validation", "chunk"}
+FREE |= {"recompute"}
+FREE_DATA = {"num_workers", "part_size", "most_bad"}
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says at which step and why."""
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM, which cluster schedulers send before they kill, into a question to ask between steps."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@dataclass
+class Clock:
+    """Seconds spent in each stage of the loop."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time inside to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """What a step tells its listeners.
+
+    Attributes:
+        step: finished steps.
+        weighted: terms of the loss, weighted, by name.
+        learning_rate: of this step.
+        gradient_norm: before clipping.
+        part: the last images that went in.
+    """
+
+    step: int
+    weighted: dict[str, float]
+    learning_rate: float
+    gradient_norm: float
+    part: Part
+
+
+class Trainer:
+    """Everything of a run that changes.
+
+    Args:
+        config: settings.
+        model: moved to `device`; its grounder is trained.
+        gather: the other processes.
+        device: of the model.
+    """
+
+    def __init__(self, config: TrainConfig, model: TCL, gather: Gather, device: torch.device) -> None:
+        if config.losses.region and not config.data.phrases:
+            raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
+        if config.data.features and config.tensorboard:
+            raise ConfigError(
+                "data.features keeps no images that TensorBoard could show: set tensorboard=false, or data.features=''"
+            )
+        if config.data.features and config.losses.tcl_v and not config.data.reencode_size:
+            raise ConfigError(
+                "losses.tcl_v encodes masked images anew, and data.features keeps none: set data.reencode_size to the "
+                "side they shall have, such as 224; or losses.tcl_v=0, or data.features=''"
+            )
+        self.config = config
+        self.gather = gather
+        self.device = device
+        self.share = Share(config.data.batch_size, config.data.part_size, gather.rank, gather.world_size)
+        self.model = model.to(device)
+        self.temperatures = Temperatures().to(device)
+        self.summarizer = Summarizer(
+            self.model,
+            config.losses,
+            chunk=config.chunk,
+            recompute=config.recompute,
+            autocast=config.autocast,
+        )
+        self.objective = Objective(config.losses, self.temperatures, config.area_prior, gather)
+        self.parameters = self._trained_parameters()
+        settings = config.optimizer
+        self.optimizer = torch.optim.AdamW(
+            optimizer_groups(self.parameters.items(), settings.weight_decay, decay_scalars=settings.decay_scalars),
+            betas=settings.betas,
+            eps=settings.epsilon,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self.average = self._new_average()
+        self.report = DataReport(config.data.most_bad)
+        self.clock = Clock()
+        self.step = 0
+        self.best_iou = -1.0
+        self._summarize: nn.Module | None = None  # as wrapped for the current phase
+        self._blocks_train: bool | None = None
+        self.encoders_sha256 = fingerprint([self.model.image_encoder, self.model.text_encoder])
+
+    def _trained_parameters(self) -> dict[str, nn.Parameter]:
+        weights = self.config.losses
+        on = {"tcl_v": weights.tcl_v, "tcl_f": weights.tcl_f, "contrastive": weights.contrastive}
+        on["region"] = weights.region
+        for name, parameter in self.temperatures.named_parameters():
+            parameter.requires_grad_(on[name] > 0)
+        named = [
+            *((f"grounder.{name}", parameter) for name, parameter in self.model.grounder.named_parameters()),
+            *((f"temperatures.{name}", parameter) for name, parameter in self.temperatures.named_parameters()),
+        ]
+        return {name: parameter for name, parameter in named if parameter.requires_grad}
+
+    def _new_average(self) -> AveragedModel | None:
+        decay = self.config.optimizer.ema
+        if not decay:
+            return None
+        running_mean = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.model.grounder, multi_avg_fn=running_mean)
+
+    @property
+    def evaluated(self) -> TCL:
+        """The model that counts: with averaged weights, if they are kept."""
+        if self.average is None:
+            return self.model
+        model = self.model
+        grounder: Any = self.average.module
+        return TCL(model.image_encoder, model.text_encoder, grounder, model.preprocess).eval()
+
+    def enter_phase(self, step: int) -> nn.Module:
+        """Freeze or free the blocks for a step, and return what summarises images in that phase.
+
+        DistributedDataParallel notes at its construction which parameters are trained, so a new phase is wrapped anew;
+        otherwise the blocks' gradients would not be averaged over processes.
+        """
+        blocks_train = step >= self.config.blocks_from_step
+        if self._summarize is None or blocks_train != self._blocks_train:
+            set_phase(self.model.grounder, blocks_train)
+            self._blocks_train = blocks_train
+            self._summarize = None  # the old wrapper takes its hooks off when it goes
+            alone = self.gather.world_size == 1 or not any(p.requires_grad for p in self.summarizer.parameters())
+            self._summarize = (
+                self.summarizer if alone else DistributedDataParallel(self.summarizer, broadcast_buffers=False)
+            )
+        return self._summarize
+
+    def train_step(self, parts: list[Part]) -> StepResult:
+        """Train on this process's share of a batch.
+
+        Raises:
+            TrainingError: a loss is not finite; the weights are as before the step.
+        """
+        config = self.config
+        summarize = self.enter_phase(self.step)
+        rate = config.optimizer.learning_rate.at(self.step, config.steps, config.data.batch_size)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self.clock.measure("forward and backward"):
+            losses = self._backward(summarize, parts)
+            weighted = {name: float(term) for name, term in weigh(losses, config.losses).items()}
+        self._check_finite(weighted)
+        with self.clock.measure("update"):
+            self.scaler.unscale_(self.optimizer)
+            norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), config.optimizer.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.average is not None:
+                self.average.update_parameters(self.model.grounder)
+        self.step += 1
+        return StepResult(self.step, weighted, rate, float(norm), parts[-1])
+
+    def _backward(self, summarize: nn.Module, parts: list[Part]) -> Losses:
+        self.optimizer.zero_grad()
+        captions = [caption for part in parts for caption in part.captions]
+        texts, pairing = self._texts(captions)
+        images = [part.images.to(self.device, non_blocking=True) for part in parts]
+        sample = GumbelMasks(self.config.seed, self.step)
+        return backward(summarize, self.objective, images, texts, sample, scale=self.scaler.scale, pairing=pairing)
+
+    def _texts(self, captions: list[str]) -> tuple[Tensor, Pairing | None]:
+        """Embed captions, or their phrases: (N,C), and who owns which phrase."""
+        data, pairing = self.config.data, None
+        if data.phrases:
+            everyones = [noun_phrases(caption) for caption in self.gather.strings(captions)]
+            captions, own, chosen = pair(everyones, self.step)
+        with torch.no_grad():
+            tokens = self.model.text_encoder.tokenize(captions).to(self.device)
+            texts = self.model.encode_text(tokens).float()
+        if not data.phrases:
+            texts = self.gather.all(texts)
+        else:
+            pairing = Pairing(own.to(self.device), chosen.to(self.device), near_texts(texts, data.near))
+        return texts, pairing
+
+    def _check_finite(self, weighted: dict[str, float]) -> None:
+        bad = [name for name, value in weighted.items() if not abs(value) < float("inf")]
+        if bad:
+            others = ", ".join(f"{name} {value:.4g}" for name, value in weighted.items() if name not in bad)
+            raise TrainingError(
+                f"step {self.step}: {', '.join(f'{name} is {weighted[name]}' for name in bad)} (others: "
+                f"{others or 'none'}). The last checkpoint is intact. Lower optimizer.learning_rate.peak, or try "
+                "precision=fp32."
+            )
+
+    # --- checkpoints
+
+    def checkpoint(self) -> Checkpoint:
+        """Gather what a continuation needs. Frozen encoders are not repeated; their hash is kept."""
+        names = {parameter: name for name, parameter in self.parameters.items()}
+        tensors = {f"grounder.{name}": value for name, value in self.model.grounder.state_dict().items()}
+        tensors |= {f"temperatures.{name}": value for name, value in self.temperatures.state_dict().items()}
+        tensors |= {f"optimizer.{k}": value for k, value in optimizer_tensors(self.optimizer, names).items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        state = {
+            "step": self.step,
+            "best_iou": self.best_iou,
+            "config": plain_config(self.config),
+            "encoders_sha256": self.encoders_sha256,
+            "scaler": self.scaler.state_dict(),
+            "data": {
+                "num_read": self.report.num_read,
+                "counts": dict(self.report.counts),
+                "first": self.report.first,
+            },
+        }
+        return Checkpoint(tensors, state)
+
+    def save(self, *names: str) -> None:
+        """Write checkpoints of these names; only the first process writes.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        if self.gather.rank == 0:
+            checkpoint = self.checkpoint()
+            for name in names:
+                write_checkpoint(Path(self.config.output) / name, checkpoint)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: it is not one, or belongs to another run.
+        """
+        checkpoint = read_checkpoint(path)
+        state = checkpoint.state
+        if state["encoders_sha256"] != self.encoders_sha256:
+            raise CheckpointError(f"{path} was trained on other encoders than model.* names: give those")
+        changed = _differences(_fixed(state["config"]), _fixed(plain_config(self.config)))
+        if changed:
+            raise CheckpointError(
+                f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or begin in another "
+                "output."
+            )
+        self._restore(checkpoint.tensors)
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.best_iou = state["step"], state["best_iou"]
+        self.report.num_read = state["data"]["num_read"]
+        self.report.counts.update(state["data"]["counts"])
+        self.report.first.update(state["data"]["first"])
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        def below(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
+
+        self.model.grounder.load_state_dict(below("grounder."))
+        self.temperatures.load_state_dict(below("temperatures."))
+        restore_optimizer(self.optimizer, self.parameters, below("optimizer."))
+        if self.average is not None:
+            self.average.load_state_dict(below("average."))
+
+    # --- the whole
+
+    def run(
+        self,
+        parts: Iterator[Part],
+        validator: Validator | None,
+        on_step: Callable[[StepResult], None] = lambda result: None,
+        on_validation: Callable[[int, float], None] = lambda step, iou: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Train to the last step, or until asked to stop; in both cases the state is saved.
+
+        Args:
+            parts: this process's parts, from the current step on.
+            validator: measures the masks from time to time, on the first process.
+            on_step: called after every step.
+            on_validation: called with the step and mIoU.
+            stop: asked after every step.
+
+        Raises:
+            TrainingError: a loss is not finite.
+            DataError: too many samples are bad.
+            CheckpointError: a checkpoint cannot be written.
+        """
+        config = self.config
+        while self.step < config.steps:
+            with self.clock.measure("data"):
+                batch = [next(parts) for _ in range(self.share.num_parts)]
+            self.report.add(self.share.own, [problem for part in batch for problem in part.problems])
+            on_step(self.train_step(batch))
+            last = self.step == config.steps
+            if validator and (last or self.step % config.validate_every == 0):
+                self._validate(validator, on_validation)
+            stopping = self.gather.any(stop())
+            if last or stopping or self.step % config.save_every == 0:
+                with self.clock.measure("checkpoints"):
+                    self.save(LAST)
+            if stopping:
+                return
+
+    def _validate(self, validator: Validator, on_validation: Callable[[int, float], None]) -> None:
+        if self.gather.rank:
+            return
+        with self.clock.measure("validation"):
+            iou = validator.mean_iou(self.evaluated)
+        on_validation(self.step, iou)
+        if iou > self.best_iou:
+            self.best_iou = iou
+            self.save(BEST)
+
+
+def plain_config(config: TrainConfig) -> dict[str, Any]:
+    """Turn settings into plain values, as they are stored."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain
+
+
+def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+    fixed = {name: value for name, value in config.items() if name not in FREE}
+    fixed["data"] = {name: value for name, value in config["data"].items() if name not in FREE_DATA}
+    return fixed
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            found.append(f"{prefix}{name} was {old!r} and is {new!r}")
+    return found
+
+
+__all__ = ["BEST", "LAST", "StepResult", "Trainer", "TrainingError", "plain_config", "stop_requests"]

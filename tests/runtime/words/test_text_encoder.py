@@ -1,0 +1,65 @@
+"""The bundle's own text encoder. Oracles: the shipped vocabulary's rows, unit length, invariances."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.bundle import Bundle
+from runtime.errors import VocabularyError
+from runtime.words.text_encoder import BundleTextEncoder
+from runtime.words.vocabulary import Vocabulary
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny: Bundle) -> BundleTextEncoder:
+    return BundleTextEncoder(tiny, {})
+
+
+def test_it_gives_the_rows_that_were_shipped(tiny: Bundle, encoder: BundleTextEncoder) -> None:
+    shipped = Vocabulary.from_bytes(tiny.read(tiny.manifest.vocabulary), channels=tiny.manifest.output.channels)
+    phrases = list(shipped.rows)
+    np.testing.assert_allclose(encoder.encode(phrases), shipped.embeddings, atol=1e-5)
+
+
+def test_rows_do_not_depend_on_their_neighbours(tiny: Bundle) -> None:
+    """Short rows are padded: alone and beside a long phrase they must mean the same."""
+    phrases = ["dog", "a very long phrase about a red brick wall beside a river", "traffic light"]
+    together = BundleTextEncoder(tiny, {}).encode(phrases)
+    alone = np.concatenate([BundleTextEncoder(tiny, {}).encode([phrase]) for phrase in phrases])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+
+
+def test_many_phrases_repeated_phrases_and_none(tiny: Bundle, encoder: BundleTextEncoder) -> None:
+    phrases = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("car", "cup", "dog")] * 20
+    rows = encoder.encode(phrases)
+    assert rows.shape == (180, tiny.manifest.output.channels)
+    assert np.array_equal(rows[:9], rows[9:18])
+    assert encoder.encode([]).shape == (0, tiny.manifest.output.channels)
+
+
+def test_case_and_space_do_not_matter_and_meaning_does(encoder: BundleTextEncoder) -> None:
+    car, upper, automobile, banana = encoder.encode(["car", "CAR", "automobile", "banana"])
+    np.testing.assert_allclose(car, upper, atol=1e-6)
+    assert car @ automobile > car @ banana + 0.1
+
+
+@pytest.mark.parametrize("phrase", ["🐕", "שלום", "مرحبا", "狗", "dog 🐕", "\u200b"])
+def test_words_that_the_model_never_learnt_are_refused(encoder: BundleTextEncoder, phrase: str) -> None:
+    with pytest.raises(VocabularyError, match="the model does not know the word"):
+        encoder.encode(["car", phrase])
+
+
+def test_a_phrase_that_is_too_long_is_not_cut_in_silence(encoder: BundleTextEncoder) -> None:
+    with pytest.raises(VocabularyError, match=r"is 40 tokens long, the model reads \d+: shorten it"):
+        encoder.encode(["dog " * 40])
+
+
+def test_known_phrases_need_no_text_encoder(tiny: Bundle, tmp_path: Path) -> None:
+    manifest = tiny.manifest.model_copy(update={"text_encoder": None, "text": None})
+    row = np.eye(1, manifest.output.channels, dtype=np.float32)[0]
+    encoder = BundleTextEncoder(Bundle(tmp_path, manifest), {"car": row})
+    assert np.array_equal(encoder.encode(["car", "car"]), [row, row])
+    with pytest.raises(VocabularyError, match="exported without a text encoder"):
+        encoder.encode(["dog"])
