@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from tcl_core.errors import ConfigError
+
 Settings = TypeVar("Settings")
-
-
-class ConfigError(ValueError):
-    """A setting that does not exist or does not fit: the message names it and says what would."""
 
 
 def _known_keys(adapter: TypeAdapter[Any]) -> list[str]:

@@ -41,9 +41,10 @@ from tcl_core.align.distil import (
 )
 from tcl_core.align.lessons import Curriculum, CurriculumConfig, Lesson, write_curriculum
 from tcl_core.align.text_teacher import SentenceEncoder, Teacher, import_for_alignment
-from tcl_core.config import ConfigError, load_config
+from tcl_core.config import load_config
 from tcl_core.data.wordnet import WordNet
 from tcl_core.encoder import Preprocess, normalize
+from tcl_core.errors import ConfigError
 from tcl_core.model import TCL
 from tcl_core.tiny.towers import TinyConfig, TinyImageEncoder, TinyTextEncoder, build_tiny, save_tiny
 

@@ -10,8 +10,8 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from tcl_core.config import ConfigError
 from tcl_core.encoder import normalize
+from tcl_core.errors import ConfigError
 
 
 def import_for_alignment(name: str) -> ModuleType:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tcl_core.data.augment import seeded
-from tcl_core.data.samples import BadSampleError, DataError, Problem, Source
+from tcl_core.data.samples import Source
+from tcl_core.errors import BadSampleError, DataError, Problem
 
 SUBSTITUTES = 16  # tried for a bad sample before giving up
 

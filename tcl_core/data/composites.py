@@ -14,7 +14,8 @@ from PIL import Image
 
 from tcl_core.data.pairs import FilePairs, folder_pairs, table_pairs
 from tcl_core.data.phrases import ARTICLE, noun_phrases
-from tcl_core.data.samples import DataError, Problem, Sample, Source
+from tcl_core.data.samples import Sample, Source
+from tcl_core.errors import DataError, Problem
 from tcl_core.evaluate.benchmarks import BACKGROUND
 
 SHARES = (0.25, 0.6)  # longer side of an object, in the side of the picture

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tcl_core.data.batches import Encoded, Item, Samples, collate
-from tcl_core.data.samples import DataError
 from tcl_core.encoder import DenseEncoder, Preprocess
+from tcl_core.errors import DataError
 
 BATCH = 16  # images encoded at once; also how many are lost when the encoding is interrupted, times SAVE_EVERY
 SAVE_EVERY = 20

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
-from tcl_core.data.samples import BadSampleError, DataError, Problem, Sample, Source, check_caption, decode_image
+from tcl_core.data.samples import Sample, Source, check_caption, decode_image
+from tcl_core.errors import BadSampleError, DataError, Problem
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 # An unknown key of a source is an error, not a typing mistake without effect.

@@ -7,46 +7,15 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tcl_core.config import ConfigError
+from tcl_core.errors import BadSampleError, DataError, Problem
 
 FEWEST_JUDGED = 200  # samples, before a share of bad ones is taken seriously
-
-
-class DataError(ConfigError):
-    """The data cannot be trained on: not there, or too much of it is bad."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that was passed over.
-
-    Attributes:
-        kind: of thing.
-        where: file and member.
-        num_samples: how many samples it is worth; that of a missing shard is the mean of the others.
-    """
-
-    kind: str
-    where: str
-    num_samples: int = 1
-
-
-class BadSampleError(Exception):
-    """One sample that cannot be used; training passes it over and counts it."""
-
-    def __init__(self, kind: str, where: str) -> None:
-        super().__init__(f"{kind}: {where}")
-        self.problem = Problem(kind, where)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Survive the way between processes."""
-        return type(self), (self.problem.kind, self.problem.where)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tcl_core.data.samples import Problem, Sample
+from tcl_core.data.samples import Sample
+from tcl_core.errors import Problem
 
 SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS = {

@@ -17,7 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from tcl_core.data.samples import BadSampleError, DataError, Problem, Sample, decode_image, read_caption
+from tcl_core.data.samples import Sample, decode_image, read_caption
+from tcl_core.errors import BadSampleError, DataError, Problem
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 CAPTION_SUFFIXES = ("txt", "text", "json")  # img2dataset's JSON repeats the caption

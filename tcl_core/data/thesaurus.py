@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tcl_core.data.phrases import noun_phrases
-from tcl_core.data.samples import Problem, Sample, Source
+from tcl_core.data.samples import Sample, Source
 from tcl_core.data.wordnet import PLAIN_NAME, WordNet
+from tcl_core.errors import Problem
 
 # Kinds that people name; WordNet's own ladder is full of rungs that nobody types ("placental", "instrumentality").
 _EVERYDAY = (

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tcl_core.data.samples import DataError
+from tcl_core.errors import DataError
 from tcl_core.prompts import Word, parse_words
 
 VOID = 255

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tcl_core.data.samples import DataError
+from tcl_core.errors import DataError
 from tcl_core.evaluate.benchmarks import VOID, Benchmark, LabelledPicture
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.soft_masks import Segment, SoftMasks

@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tcl_core.errors import CheckpointError
 from tcl_core.model import TCL
-from tcl_core.train.checkpoint import CheckpointError, fingerprint, read_checkpoint
+from tcl_core.train.checkpoint import fingerprint, read_checkpoint
 from tcl_core.train.recipe import ModelConfig, build_model
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder, check_multiple
+from tcl_core.errors import ModelFileError
 from tcl_core.grounder import Grounder, SimilarityToMask
 from tcl_core.model import TCL
 from tcl_core.tiny.folding import fold_norms
@@ -326,10 +327,6 @@ def save_tiny(model: TCL, config: TinyConfig, path: str | Path = DEFAULT_PATH) -
     _write_atomically(path, save(weights))
     _write_atomically(path.with_suffix(".json"), (json.dumps(asdict(config), indent=1) + "\n").encode())
     _write_atomically(path.with_suffix(".tokenizer.json"), tokenizer.to_str().encode())
-
-
-class ModelFileError(ValueError):
-    """The file of a model is missing, damaged, or not one: the message says which and what to do."""
 
 
 def _read_beside(path: Path) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tcl_core.encoder import Preprocess
+from tcl_core.errors import WeightsError
 from tcl_core.grounder import Grounder, grounder_for
 from tcl_core.model import TCL
 from tcl_core.towers.heads import LAST_BLOCK_RULES
@@ -20,7 +21,6 @@ from tcl_core.towers.open_clip import (
     preprocess_of,
     text_encoder_from,
 )
-from tcl_core.towers.restricted_pickle import WeightsError
 from tcl_core.towers.vit import ViTEncoder
 from tcl_core.towers.weights_file import load_strictly, read_weights_file, tensors_of
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder
+from tcl_core.errors import WeightsError
 from tcl_core.towers.attention import block_from_open_clip, block_from_timm
 from tcl_core.towers.clip_text import ClipTextEncoder, ForeignTextEncoder, linear_from
 from tcl_core.towers.heads import LAST_BLOCK_RULES, LastBlockRule
 from tcl_core.towers.resnet import ResNetEncoder
-from tcl_core.towers.restricted_pickle import WeightsError
 from tcl_core.towers.trunk import TrunkEncoder
 from tcl_core.towers.vit import ClassTokenReadout, LatentReadout, MeanReadout, PatchStem, Readout, ViTEncoder
 from tcl_core.towers.weights_file import load_strictly, read_weights_file, tensors_of

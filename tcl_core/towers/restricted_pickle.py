@@ -13,13 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-
-class WeightsError(ValueError):
-    """A file of weights cannot be used: damaged, unsafe, or made for another model."""
-
-
-class UnsafePickleError(WeightsError):
-    """The file names something that is neither a tensor nor plain data, so reading it could run code."""
+from tcl_core.errors import UnsafePickleError
 
 
 class Inert:

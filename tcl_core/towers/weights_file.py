@@ -9,7 +9,8 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from tcl_core.towers.restricted_pickle import Inert, RestrictedUnpickler, WeightsError
+from tcl_core.errors import WeightsError
+from tcl_core.towers.restricted_pickle import Inert, RestrictedUnpickler
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 ZIP_MAGIC = b"PK\x03\x04"

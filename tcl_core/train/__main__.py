@@ -24,23 +24,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from tcl_core.config import ConfigError, load_config
+from tcl_core.config import load_config
 from tcl_core.data.augment import build_augmentation
 from tcl_core.data.batches import Order, Part, PartSampler, Samples, load_parts
 from tcl_core.data.features import FeatureStore, describe, encode_samples
 from tcl_core.data.pairs import Concatenated, open_sources
-from tcl_core.data.samples import DataError, Source
+from tcl_core.data.samples import Source
 from tcl_core.data.shards import joined_problems
 from tcl_core.data.thesaurus import Rephrased, Thesaurus
 from tcl_core.data.wordnet import WordNet
+from tcl_core.errors import CheckpointError, ConfigError, DataError, TrainingError
 from tcl_core.load.hub import export_model
 from tcl_core.model import TCL
 from tcl_core.train.allocator import keep_freed_memory
-from tcl_core.train.checkpoint import CheckpointError, fingerprint
+from tcl_core.train.checkpoint import fingerprint
 from tcl_core.train.estimate import estimate
 from tcl_core.train.gather import Gather, ProcessGroup, SingleProcess
 from tcl_core.train.recipe import TrainConfig, build_model
-from tcl_core.train.trainer import BEST, LAST, StepResult, Trainer, TrainingError, plain_config, stop_requests
+from tcl_core.train.trainer import BEST, LAST, StepResult, Trainer, plain_config, stop_requests
 from tcl_core.train.validation import build_validator, mask_pictures
 
 # Distinguishes "you gave it something wrong" from "it went wrong" for scripts.

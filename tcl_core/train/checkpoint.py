@@ -18,12 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from tcl_core.errors import CheckpointError
+
 FORMAT_VERSION = 1
 HEADER = "tcl_edge"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be written, read, or continued."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +121,4 @@ def fingerprint(modules: Iterable[nn.Module]) -> str:
     return digest.hexdigest()
 
 
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "fingerprint",
-    "optimizer_tensors",
-    "read_checkpoint",
-    "restore_optimizer",
-    "write_checkpoint",
-]
+__all__ = ["Checkpoint", "fingerprint", "optimizer_tensors", "read_checkpoint", "restore_optimizer", "write_checkpoint"]

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import ConfigDict, Field
 
-from tcl_core.config import ConfigError
 from tcl_core.data.augment import Augmentation
 from tcl_core.data.pairs import STRICT, SourceConfig
 from tcl_core.encoder import Preprocess
+from tcl_core.errors import ConfigError
 from tcl_core.grounder import GatedDecoder, Grounder, grounder_for
 from tcl_core.model import TCL
 from tcl_core.tiny.skip_decoder import SkipDecoder

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from tcl_core.config import ConfigError
 from tcl_core.data.batches import Part, Share
 from tcl_core.data.phrases import Pairing, near_texts, noun_phrases, pair
 from tcl_core.data.samples import DataReport
+from tcl_core.errors import CheckpointError, ConfigError, TrainingError
 from tcl_core.model import TCL
 from tcl_core.train.checkpoint import (
     Checkpoint,
-    CheckpointError,
     fingerprint,
     optimizer_tensors,
     read_checkpoint,
@@ -40,10 +39,6 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 FREE = {"output", "device", "tensorboard", "log_every", "validate_every", "save_every", "validation", "chunk"}
 FREE |= {"recompute"}
 FREE_DATA = {"num_workers", "part_size", "most_bad"}
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and why."""
 
 
 @contextlib.contextmanager
@@ -390,4 +385,4 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
     return found
 
 
-__all__ = ["BEST", "LAST", "StepResult", "Trainer", "TrainingError", "plain_config", "stop_requests"]
+__all__ = ["BEST", "LAST", "StepResult", "Trainer", "plain_config", "stop_requests"]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tcl_core.config import ConfigError, load_config
+from tcl_core.config import load_config
+from tcl_core.errors import ConfigError
 
 
 @dataclass(frozen=True)

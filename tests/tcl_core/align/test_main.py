@@ -23,9 +23,10 @@ from tcl_core.align.distil import (
 )
 from tcl_core.align.lessons import CurriculumConfig, write_curriculum
 from tcl_core.align.text_teacher import Teacher
-from tcl_core.config import ConfigError, load_config
+from tcl_core.config import load_config
 from tcl_core.data.wordnet import WordNet
 from tcl_core.encoder import Preprocess
+from tcl_core.errors import ConfigError
 from tcl_core.tiny.towers import TinyConfig, TinyTextEncoder, load_tiny, save_tiny
 
 CONFIG = Path(__file__).parents[3] / "configs" / "align_tiny.yaml"

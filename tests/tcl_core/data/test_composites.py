@@ -10,8 +10,8 @@ from PIL import Image
 
 from tcl_core.data.composites import Composites, is_held_out, open_backgrounds, write_for_evaluation
 from tcl_core.data.pairs import folder_pairs
-from tcl_core.data.samples import DataError
 from tcl_core.data.shards import ShardPairs
+from tcl_core.errors import DataError
 from tcl_core.train.recipe import FolderValidation
 from tcl_core.train.validation import build_validator
 

@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from tcl_core.config import ConfigError
 from tcl_core.data.batches import Encoded
 from tcl_core.data.features import FeatureStore
-from tcl_core.data.samples import DataError
 from tcl_core.data.scenes import draw_scene
+from tcl_core.errors import ConfigError, DataError
 from tcl_core.train.__main__ import read_config, train
 from tcl_core.train.recipe import TrainConfig, build_model
 

@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from tcl_core.data.phrases import Pairing, near_texts, noun_phrases, pair
-from tcl_core.data.samples import Problem, Sample
+from tcl_core.data.samples import Sample
 from tcl_core.data.thesaurus import Rephrased, Thesaurus
 from tcl_core.data.wordnet import WordNet
+from tcl_core.errors import Problem
 from tcl_core.train.losses import AreaPrior, LossWeights, Temperatures
 from tcl_core.train.phrase_losses import compute_phrase_losses, multi_positive_nce, phrase_areas, region_nce
 

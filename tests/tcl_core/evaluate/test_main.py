@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from runtime.bundle import Bundle
 from runtime.frame import input_size
 from runtime.sources.open import open_source
-from tcl_core.data.samples import DataError
+from tcl_core.errors import DataError
 from tcl_core.evaluate import __main__ as command
 from tcl_core.evaluate.benchmarks import VOID, open_folder
 from tcl_core.evaluate.evaluation import PictureScore, evaluate

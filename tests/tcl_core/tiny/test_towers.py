@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from tcl_core.align.__main__ import text_bytes
+from tcl_core.errors import ModelFileError
 from tcl_core.model import TCL
 from tcl_core.tiny.towers import (
     DEFAULT_PATH,
     UNKNOWN_ID,
     LexiconHead,
-    ModelFileError,
     TinyImageEncoder,
     TinyTextEncoder,
     build_tiny,

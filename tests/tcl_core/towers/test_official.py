@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tcl_core.errors import UnsafePickleError, WeightsError
 from tcl_core.towers.official import ImportReport, load_clip, load_tcl, tcl_from_clip
 from tcl_core.towers.open_clip import ClipModel, load_clip_weights, named_clip, openai_layout_clip
-from tcl_core.towers.restricted_pickle import UnsafePickleError, WeightsError
 from tcl_core.towers.weights_file import load_strictly, read_weights_file, tensors_of
 
 

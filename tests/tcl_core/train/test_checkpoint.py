@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tcl_core.errors import CheckpointError
 from tcl_core.train.checkpoint import (
     Checkpoint,
-    CheckpointError,
     fingerprint,
     optimizer_tensors,
     read_checkpoint,

@@ -1,0 +1,76 @@
+"""Every error that this package raises on purpose, beside ValueError for arguments that a caller got wrong.
+
+    TclCoreError
+    ├── ConfigError                a setting that does not exist or does not fit (also a ValueError)
+    │   └── DataError              data that is not there, or too much of which is bad
+    ├── WeightsError               weights that are damaged, unsafe, or of another model (also a ValueError)
+    │   ├── UnsafePickleError      a file that would run code
+    │   ├── ModelFileError         the file of a model is missing, damaged, or none
+    │   └── CheckpointError        what a training wrote cannot be written, read, or continued
+    ├── TrainingError              a run cannot go on
+    └── BadSampleError             one sample that is passed over and counted
+
+Each message says what was given, what was expected and what to do.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class TclCoreError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(TclCoreError, ValueError):
+    """A setting that does not exist or does not fit: the message names it and says what would."""
+
+
+class DataError(ConfigError):
+    """The data cannot be used: not there, or too much of it is bad."""
+
+
+class WeightsError(TclCoreError, ValueError):
+    """A file of weights cannot be used: damaged, unsafe, or made for another model."""
+
+
+class UnsafePickleError(WeightsError):
+    """The file names something that is neither a tensor nor plain data, so reading it could run code."""
+
+
+class ModelFileError(WeightsError):
+    """The file of a model is missing, damaged, or not one: the message says which and what to do."""
+
+
+class CheckpointError(WeightsError):
+    """A checkpoint or a trained directory cannot be written, read, or continued."""
+
+
+class TrainingError(TclCoreError, RuntimeError):
+    """Training cannot go on; the message says at which step and why."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that was passed over.
+
+    Attributes:
+        kind: of thing.
+        where: file and member.
+        num_samples: how many samples it is worth; that of a missing shard is the mean of the others.
+    """
+
+    kind: str
+    where: str
+    num_samples: int = 1
+
+
+class BadSampleError(TclCoreError):
+    """One sample that cannot be used; training passes it over and counts it."""
+
+    def __init__(self, kind: str, where: str) -> None:
+        super().__init__(f"{kind}: {where}")
+        self.problem = Problem(kind, where)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive the way between processes."""
+        return type(self), (self.problem.kind, self.problem.where)
