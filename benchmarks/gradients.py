@@ -23,15 +23,17 @@ from torch import Tensor
 
 from tcl_core.data.augment import build_augmentation
 from tcl_core.data.batches import Order, Part, Samples, collate
-from tcl_core.data.pairs import open_sources
-from tcl_core.data.phrases import Pairing, near_texts, noun_phrases, pair
+from tcl_core.data.phrases import noun_phrases
+from tcl_core.data.sources import open_sources
 from tcl_core.load.hub import import_model
 from tcl_core.model import TCL
-from tcl_core.train.__main__ import encoded, read_config
+from tcl_core.train.__main__ import read_config
 from tcl_core.train.allocator import keep_freed_memory
 from tcl_core.train.gather import SingleProcess
+from tcl_core.train.loading import encoded
 from tcl_core.train.losses import LossWeights, Temperatures
 from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, backward
+from tcl_core.train.pairing import Pairing, near_texts, pair
 from tcl_core.train.recipe import TrainConfig
 
 OFF = LossWeights(tcl_v=1.0, tcl_f=0.0, region=0.0, area=0.0, tv=0.0, contrastive=0.0)

@@ -24,9 +24,10 @@ from rich.table import Table
 from torch import Tensor
 
 from tcl_core.encoder import Preprocess
-from tcl_core.evaluate.benchmarks import Benchmark, open_folder
+from tcl_core.evaluate.benchmarks import Benchmark
+from tcl_core.evaluate.folder import open_folder
 from tcl_core.model import TCL
-from tcl_core.tiny.towers import load_tiny
+from tcl_core.tiny.file import load_tiny
 
 FloatArray = npt.NDArray[np.float32]
 BLUR = 31

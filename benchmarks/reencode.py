@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 from timing import cell, processor
 
-from tcl_core.tiny.towers import load_tiny
+from tcl_core.tiny.file import load_tiny
 from tcl_core.train.allocator import keep_freed_memory
 
 CONTENDERS = {"tower": ("tower", ""), "tower, kept": ("tower", "kept"), "frozen": ("frozen", "")}

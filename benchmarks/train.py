@@ -24,14 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from tcl_core.data.batches import Part
-from tcl_core.data.pairs import ShardsConfig
 from tcl_core.data.scenes import draw_scene
+from tcl_core.data.sources import ShardsConfig
 from tcl_core.grounder import grounder_for
+from tcl_core.load.build import ModelConfig, build_model
 from tcl_core.model import TCL
-from tcl_core.train.__main__ import open_data, parts_from
 from tcl_core.train.allocator import keep_freed_memory
 from tcl_core.train.gather import SingleProcess
-from tcl_core.train.recipe import DataConfig, ModelConfig, TrainConfig, build_model
+from tcl_core.train.loading import open_data, parts_from
+from tcl_core.train.recipe import DataConfig, TrainConfig
 from tcl_core.train.trainer import Trainer
 
 WARM_UP = 3  # steps that are not counted

@@ -23,8 +23,9 @@ from rich.progress import track
 from rich.table import Table
 
 from runtime import Segmenter
-from tcl_core.evaluate.benchmarks import VOID, Benchmark, LabelledPicture, open_folder
-from tcl_core.predict import open_picture
+from tcl_core.evaluate.benchmarks import VOID, Benchmark, LabelledPicture
+from tcl_core.evaluate.folder import open_folder
+from tcl_core.pictures import open_picture
 
 KINDS = {
     "person": ("face", "body"),

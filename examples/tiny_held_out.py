@@ -19,9 +19,9 @@ from rich.progress import track
 from rich.table import Table
 
 from tcl_core.data.composites import Composites, is_held_out, open_backgrounds, write_for_evaluation
-from tcl_core.data.pairs import CompositesConfig
 from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.shards import ShardPairs
+from tcl_core.data.sources import CompositesConfig
 from tcl_core.train.__main__ import read_config
 
 SEED = 1  # not the training's, so that other parts of the photographs are seen

@@ -59,7 +59,7 @@ class Stages:
 
 def weights_key(module: nn.Module) -> str:
     """Hash the weights of a module and how it is built."""
-    from tcl_core.train.checkpoint import fingerprint
+    from tcl_core.load.fingerprint import fingerprint
 
     return hashlib.sha256((fingerprint([module]) + repr(module)).encode()).hexdigest()
 

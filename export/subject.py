@@ -13,7 +13,8 @@ from export.errors import SubjectError
 from runtime.bundle import BackgroundSpec, Refinement, TextSpec
 from tcl_core import TCL
 from tcl_core.encoder import TextEncoder
-from tcl_core.tiny.towers import DEFAULT_PATH, PAD_ID, UNKNOWN_ID, TinyTextEncoder, load_tiny, read_tiny_config
+from tcl_core.tiny.file import DEFAULT_PATH, load_tiny, read_tiny_config
+from tcl_core.tiny.towers import PAD_ID, UNKNOWN_ID, TinyTextEncoder
 
 if TYPE_CHECKING:
     from export.tokenizer import TokenizerFile
@@ -151,8 +152,8 @@ def _trained(choice: Choice) -> Subject:
 
 
 def _subject_of(model: TCL, choice: Choice, name: str, head: str) -> Subject:
+    from tcl_core.load.fingerprint import fingerprint
     from tcl_core.prompts import templates
-    from tcl_core.train.checkpoint import fingerprint
 
     encoder = model.text_encoder
     file, background = _tokenizer_of(encoder), BackgroundSpec(threshold=THRESHOLD)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from tcl_core.errors import ConfigError
 
@@ -97,3 +97,7 @@ def load_config(settings: type[Settings], path: str | Path, overrides: Sequence[
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError(f"{path}: " + "; ".join(problems)) from error
+
+
+# An unknown key of a source is an error, not a typing mistake without effect.
+STRICT = ConfigDict(extra="forbid")

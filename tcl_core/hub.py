@@ -2,7 +2,7 @@
 
 import sys
 
-from tcl_core.load.hub import main
+from tcl_core.train.hub import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,5 @@
 """One picture, segmented in PyTorch: `python -m tcl_core.predict MODEL IMAGE --classes "cat, sofa|couch"`."""
 
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,25 +11,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
-from torch.nn import functional as F
 
+from tcl_core.pictures import MAX_LONG_SIDE, open_picture, palette, save_picture, to_tensor
 from tcl_core.prompts import TEMPLATE_NAMES, Word, embed_words, merge_synonyms, parse_words, templates
 from tcl_core.segment import label_map, resize, slide
 
 if TYPE_CHECKING:
-    from tcl_core.encoder import Preprocess
     from tcl_core.model import TCL
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 
 THRESHOLD, THRESHOLD_WITH_PAMR = 0.5, 0.4  # of the paper
-MAX_LONG_SIDE = 2048  # of the paper's evaluation; also bounds the memory that a very long picture takes
 MAX_LABELS = 255  # a PNG palette, less the background
 
 EPILOG = """
@@ -62,40 +59,6 @@ class Prediction:
         """Share of the picture of the background, then of every word; sums to 1."""
         counts = np.bincount(self.labels.ravel(), minlength=len(self.names) + 1)
         return [float(count) / self.labels.size for count in counts]
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Open a picture as RGB, turned upright.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no picture, or without pixels.
-    """
-    from PIL import ImageOps
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no picture {path}")
-    try:
-        with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path} is no picture that can be read, or is damaged ({error})") from error
-
-
-def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:
-    """Resize a picture so that its short side has a length, the long one at most 2048; normalised (1,3,H,W)."""
-    width, height = picture.size
-    scale = min(short_side / min(height, width), MAX_LONG_SIDE / max(height, width))
-    return resized_tensor(picture, preprocess, (max(round(height * scale), 1), max(round(width * scale), 1)))
-
-
-def resized_tensor(picture: Image.Image, preprocess: "Preprocess", size: tuple[int, int]) -> Tensor:
-    """Resize a picture to (H, W) and normalise it: (1,3,H,W)."""
-    pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 255
-    mean, std = torch.tensor(preprocess.mean).view(3, 1, 1), torch.tensor(preprocess.std).view(3, 1, 1)
-    mode, antialias = preprocess.interpolation, preprocess.antialias
-    pixels = F.interpolate(pixels, size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
-    return (pixels - mean) / std
 
 
 @torch.inference_mode()
@@ -147,16 +110,6 @@ def predict(
     return Prediction(labels[0].to(torch.uint8).numpy(), tuple(word.name for word in words), tuple(peaks.tolist()))
 
 
-def palette(num_colours: int) -> npt.NDArray[np.uint8]:
-    """Colours that differ, (num_colours,3) RGB; the first is black, for the background. PASCAL VOC's rule."""
-    colours = np.zeros((num_colours, 3), np.uint8)
-    for index in range(num_colours):
-        for bit in range(8):
-            for channel in range(3):
-                colours[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours
-
-
 def draw_overlay(picture: Image.Image, prediction: Prediction, opacity: float = 0.55) -> Image.Image:
     """Colour the words over the picture and say in a strip below it which colour is which."""
     colours = palette(len(prediction.names) + 1)
@@ -199,19 +152,6 @@ def label_picture(prediction: Prediction) -> Image.Image:
     return picture
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG in one step: no half-written file is ever seen under its name."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            picture.save(file, format="PNG")
-            file.close()
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
 @dataclass(frozen=True)
 class Defaults:
     """What a model expects when the user does not say.
@@ -236,7 +176,7 @@ def load_model(name: str, pretrained: str | None, checkpoint: Path | None, head:
     if name == "tiny":
         if pretrained or checkpoint or head not in (None, "tcl"):
             raise ValueError("tiny brings its own weights and head: leave out --pretrained, --checkpoint and --head")
-        from tcl_core.tiny.towers import load_tiny, read_tiny_config
+        from tcl_core.tiny.file import load_tiny, read_tiny_config
 
         config = read_tiny_config()
         return load_tiny(), Defaults("none", config.background_words, config.background_threshold)

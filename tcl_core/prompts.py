@@ -155,3 +155,9 @@ def merge_synonyms(masks: Tensor, words: list[Word]) -> Tensor:
     """Give every word the largest mask of its synonyms: (B,M,H,W), one a synonym in order -> (B,N,H,W)."""
     groups = torch.split(masks, [len(word.synonyms) for word in words], dim=1)
     return torch.cat([group.amax(dim=1, keepdim=True) for group in groups], dim=1)
+
+
+BACKGROUND = "background"
+
+
+__all__ = ["BACKGROUND"]

@@ -46,7 +46,8 @@ from tcl_core.data.wordnet import WordNet
 from tcl_core.encoder import Preprocess, normalize
 from tcl_core.errors import ConfigError
 from tcl_core.model import TCL
-from tcl_core.tiny.towers import TinyConfig, TinyImageEncoder, TinyTextEncoder, build_tiny, save_tiny
+from tcl_core.tiny.file import save_tiny
+from tcl_core.tiny.towers import TinyConfig, TinyImageEncoder, TinyTextEncoder, build_tiny
 
 CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 

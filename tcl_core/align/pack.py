@@ -16,7 +16,7 @@ from rich.console import Console
 
 from tcl_core.errors import CheckpointError, ModelFileError
 from tcl_core.load.hub import import_mean, read_model_config
-from tcl_core.tiny.towers import DEFAULT_PATH, read_tiny_config, save_tiny
+from tcl_core.tiny.file import DEFAULT_PATH, read_tiny_config, save_tiny
 
 
 def pack(directories: Sequence[Path], path: Path, background_threshold: float | None = None) -> None:

@@ -16,7 +16,7 @@ from tcl_core.data.pairs import FilePairs, folder_pairs, table_pairs
 from tcl_core.data.phrases import ARTICLE, noun_phrases
 from tcl_core.data.samples import Sample, Source
 from tcl_core.errors import DataError, Problem
-from tcl_core.evaluate.benchmarks import BACKGROUND
+from tcl_core.prompts import BACKGROUND
 
 SHARES = (0.25, 0.6)  # longer side of an object, in the side of the picture
 LEAST_VISIBLE = 0.5  # of an object that later ones may cover, or its name would be a lie

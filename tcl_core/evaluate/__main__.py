@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tcl_core.evaluate.benchmarks import open_folder
+from tcl_core.evaluate.bundle import bundle_segment
 from tcl_core.evaluate.evaluation import Evaluation, evaluate
+from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import pixel_accuracy
 from tcl_core.evaluate.report import write_report
-from tcl_core.evaluate.soft_masks import Protocol, bundle_segment, model_segment
+from tcl_core.evaluate.soft_masks import Protocol, model_segment
 from tcl_core.predict import THRESHOLD, THRESHOLD_WITH_PAMR, load_model
 from tcl_core.prompts import TEMPLATE_NAMES, Word, parse_words
 

@@ -11,7 +11,7 @@ from tcl_core.errors import DataError
 from tcl_core.evaluate.benchmarks import VOID, Benchmark, LabelledPicture
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.soft_masks import Segment, SoftMasks
-from tcl_core.predict import open_picture
+from tcl_core.pictures import open_picture
 from tcl_core.segment import resize
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tcl_core.evaluate.benchmarks import Benchmark
 from tcl_core.evaluate.evaluation import Evaluation, PictureScore, labelled
-from tcl_core.predict import open_picture, palette
+from tcl_core.pictures import open_picture, palette
 
 if TYPE_CHECKING:
     from tcl_core.evaluate.soft_masks import Segment

@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from tcl_core.pamr import refine
-from tcl_core.predict import resized_tensor, to_tensor
+from tcl_core.pictures import resized_tensor, to_tensor
 from tcl_core.prompts import Word, embed_words, merge_synonyms, templates
 from tcl_core.segment import blend, known_prior, resize, slide
 
@@ -106,44 +104,4 @@ def whole_size(image: Image.Image, side: int, multiple_of: int) -> tuple[int, in
     return height * multiple_of, width * multiple_of
 
 
-def bundle_segment(
-    path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool | None = None
-) -> Segment:
-    """Make an exported bundle ready to be measured, as the runtime runs it, its own background included.
-
-    `pamr` turns refinement on or off; None leaves it as the bundle has it. Every mask is refined, those too that cannot
-    win against the others, which the runtime leaves out: when fewer words compete they may.
-
-    Raises:
-        ValueError: no such bundle, damaged, or it cannot embed the words.
-    """
-    # Bundles are read by their owner; this is the only place where training looks at deployment.
-    from runtime import Segmenter
-    from runtime.errors import TclEdgeError
-    from runtime.kernels.pamr import pamr as refine_masks
-    from runtime.segmenter import enlarged
-
-    try:
-        segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")
-    except TclEdgeError as error:
-        raise ValueError(str(error)) from error
-    output = segmenter.bundle.manifest.output
-    refined = output.refine == "pamr" if pamr is None else pamr
-
-    def segment(image: Image.Image) -> SoftMasks:
-        frame = np.ascontiguousarray(np.asarray(image)[..., ::-1])
-        result = segmenter(frame)
-        soft_masks = result.soft_masks
-        if refined:
-            height, width = soft_masks.shape[1:]
-            soft_masks = refine_masks(enlarged(soft_masks, (height * output.stride, width * output.stride)), frame)
-        masks = torch.from_numpy(soft_masks)
-        floor = torch.full(masks.shape[1:], -1.0 if result.threshold is None else result.threshold)
-        if len(masks) > len(words):  # the first are the background's words
-            floor = torch.maximum(floor, masks[0])
-        return SoftMasks(masks[len(masks) - len(words) :], floor)
-
-    return segment
-
-
-__all__ = ["Protocol", "Segment", "SoftMasks", "bundle_segment", "model_segment", "whole_size"]
+__all__ = ["Protocol", "Segment", "SoftMasks", "model_segment", "whole_size"]

@@ -8,53 +8,24 @@ config.json names them, with a hash of their weights.
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
 
 from tcl_core.errors import CheckpointError
+from tcl_core.load.build import ModelConfig, build_model
+from tcl_core.load.fingerprint import fingerprint
 from tcl_core.model import TCL
-from tcl_core.train.checkpoint import fingerprint, read_checkpoint
-from tcl_core.train.recipe import ModelConfig, build_model
+from tcl_core.train.hub import main
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 MODEL_TYPE = "tcl-edge"
 FORMAT_VERSION = 1
-
-
-def export_model(checkpoint: Path, directory: Path) -> None:
-    """Write the grounder of a training checkpoint, its averaged weights if there are any.
-
-    Raises:
-        CheckpointError: no such checkpoint.
-    """
-    read = read_checkpoint(checkpoint)
-    averaged = _below(read.tensors, "average.module.")
-    config = read.state["config"]
-    described: dict[str, Any] = {
-        "model_type": MODEL_TYPE,
-        "format_version": FORMAT_VERSION,
-        # The start is in the weights already.
-        "model": {**config["model"], "start": None},
-        "seed": config["seed"],
-        "encoders_sha256": read.state["encoders_sha256"],
-        "training": {"step": read.state["step"], "miou": read.state["best_iou"], "losses": config["losses"]},
-    }
-    directory.mkdir(parents=True, exist_ok=True)
-    grounder = {name: value.contiguous() for name, value in (averaged or _below(read.tensors, "grounder.")).items()}
-    save_file(grounder, directory / WEIGHTS, metadata={"format": "pt"})
-    (directory / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def import_model(directory: Path, *, clip: str | None = None) -> TCL:
@@ -144,22 +115,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     return described
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    console = Console(stderr=True)
-    if len(arguments) != 2 or arguments[0].startswith("-"):
-        console.print(__doc__, markup=False)
-        return 2
-    try:
-        export_model(Path(arguments[0]), Path(arguments[1]))
-    except CheckpointError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 
 
-__all__ = ["export_model", "import_mean", "import_model", "read_model_config"]
+__all__ = ["import_mean", "import_model", "read_model_config"]

@@ -12,7 +12,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,33 +20,23 @@ import torch
 import torch.distributed as dist
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from tcl_core.config import load_config
-from tcl_core.data.augment import build_augmentation
-from tcl_core.data.batches import Order, Part, PartSampler, Samples, load_parts
-from tcl_core.data.features import FeatureStore, describe, encode_samples
-from tcl_core.data.pairs import Concatenated, open_sources
-from tcl_core.data.samples import Source
-from tcl_core.data.shards import joined_problems
-from tcl_core.data.thesaurus import Rephrased, Thesaurus
-from tcl_core.data.wordnet import WordNet
-from tcl_core.errors import CheckpointError, ConfigError, DataError, TrainingError
-from tcl_core.load.hub import export_model
+from tcl_core.errors import CheckpointError, ConfigError, TrainingError
+from tcl_core.load.build import build_model
 from tcl_core.model import TCL
 from tcl_core.train.allocator import keep_freed_memory
-from tcl_core.train.checkpoint import fingerprint
 from tcl_core.train.estimate import estimate
 from tcl_core.train.gather import Gather, ProcessGroup, SingleProcess
-from tcl_core.train.recipe import TrainConfig, build_model
-from tcl_core.train.trainer import BEST, LAST, StepResult, Trainer, plain_config, stop_requests
-from tcl_core.train.validation import build_validator, mask_pictures
+from tcl_core.train.hub import export_model
+from tcl_core.train.journal import journal
+from tcl_core.train.loading import open_data, parts_from
+from tcl_core.train.recipe import TrainConfig
+from tcl_core.train.trainer import BEST, LAST, Trainer, plain_config, stop_requests
+from tcl_core.train.validation import build_validator
 
 # Distinguishes "you gave it something wrong" from "it went wrong" for scripts.
 USAGE, FAILURE = 2, 1
-# Settings of the data that the features of its samples, and the pictures beside them, depend on.
-FEATURE_SETTINGS = {"sources", "image_size", "augmentation", "rephrase", "reencode_size"}
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:
@@ -108,130 +97,6 @@ def pick_device(name: str) -> torch.device:
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device
-
-
-def open_data(config: TrainConfig, gather: Gather, console: Console) -> Concatenated:
-    """Open the sources and tell what was passed over in them.
-
-    Raises:
-        DataError: nothing to train on, or too much passed over.
-    """
-    index = Path(config.output) / "index"
-    if gather.rank:  # the first process scans shards, the others read what it found
-        gather.any(False)
-    source = open_sources(config.data.sources, config.seed, index)
-    if not gather.rank:
-        gather.any(False)
-    bad = sum(problem.num_samples for problem in source.problems)
-    if bad:
-        console.print(f"passed over: {joined_problems(source.problems)}", style="yellow", markup=False)
-    if bad > config.data.most_bad * (bad + len(source)):
-        raise DataError(
-            f"about {bad} of {bad + len(source)} samples cannot be used, more than {config.data.most_bad:.1%} "
-            f"(data.most_bad): {joined_problems(source.problems)}"
-        )
-    return source
-
-
-def parts_from(config: TrainConfig, trainer: Trainer, source: Concatenated) -> Iterator[Part]:
-    """Read this process's parts from the trainer's step on."""
-    data = config.data
-    transform = build_augmentation(data.augmentation, trainer.model.preprocess, data.image_size)
-    order = Order(source.groups, config.seed, data.window)
-    sampler = PartSampler(order, trainer.share, trainer.step, config.steps)
-    samples = Samples(_rephrased(source, config), transform, config.seed)
-    read = encoded(samples, config, trainer.model, trainer.gather) if data.features else samples
-    return iter(load_parts(read, sampler, data.num_workers, pin=trainer.device.type == "cuda"))
-
-
-def encoded(samples: Samples, config: TrainConfig, model: TCL, gather: Gather) -> FeatureStore:
-    """Open the stored features of samples; the first process computes what is missing, the others wait.
-
-    Raises:
-        DataError: the directory holds other features, or samples cannot be used.
-    """
-    depends = {name: value for name, value in plain_config(config)["data"].items() if name in FEATURE_SETTINGS}
-    depends |= {"preprocess": asdict(model.preprocess), "num_blocks": config.model.num_blocks}
-    made_of = describe(fingerprint([model.image_encoder, model.text_encoder]), depends, config.seed)
-    directory, size = Path(config.data.features), config.data.reencode_size
-    if gather.rank == 0:
-        encode_samples(samples, model.image_encoder.frozen(), directory, made_of, model.preprocess, size)
-    gather.any(False)
-    return FeatureStore(directory, model.preprocess, with_pictures=config.losses.tcl_v > 0)
-
-
-def _rephrased(source: Source, config: TrainConfig) -> Source:
-    data = config.data
-    if not data.rephrase:
-        return source
-    if not data.phrases:
-        raise ConfigError("data.rephrase is on and data.phrases is off: set data.phrases=true, or data.rephrase=0")
-    return Rephrased(source, Thesaurus(WordNet(data.wordnet)), data.rephrase, config.seed)
-
-
-@dataclass
-class Journal:
-    """Where a run tells what happens: a progress bar, `metrics.jsonl`, TensorBoard. Silent on all but one process."""
-
-    config: TrainConfig
-    trainer: Trainer
-    progress: Progress
-    task: Any
-    writer: Any
-
-    def step(self, result: StepResult) -> None:
-        """Tell of a step."""
-        total = sum(result.weighted.values())
-        self.progress.update(self.task, completed=result.step, loss=f"loss {total:.3f}")
-        if result.step % self.config.log_every and result.step != self.config.steps:
-            return
-        values = {"loss": total, **result.weighted, "learning_rate": result.learning_rate}
-        self._write(result.step, values | {"gradient_norm": result.gradient_norm})
-        if self.writer:
-            images = result.part.images
-            assert isinstance(images, Tensor)  # stored features are refused with TensorBoard
-            pictures = mask_pictures(
-                self.trainer.evaluated, images[:4].to(self.trainer.device), result.part.captions[:4]
-            )
-            self.writer.add_images("masks of captions", pictures, result.step)
-
-    def validation(self, step: int, iou: float) -> None:
-        """Tell of a validation."""
-        self.progress.console.print(f"step {step}: mIoU {iou:.1%}", markup=False)
-        self._write(step, {"miou": iou})
-
-    def _write(self, step: int, values: dict[str, float]) -> None:
-        with (Path(self.config.output) / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        if self.writer:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
-
-
-@contextlib.contextmanager
-def journal(config: TrainConfig, trainer: Trainer, console: Console) -> Iterator[Journal | None]:
-    """Open the journal of the first process; the others have none."""
-    if trainer.gather.rank:
-        yield None
-        return
-    writer = _tensorboard(Path(config.output) / "tensorboard", trainer.step) if config.tensorboard else None
-    columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("train", total=config.steps, completed=trainer.step, loss="")
-        yield Journal(config, trainer, progress, task, writer)
-    if writer:
-        writer.close()
-
-
-def _tensorboard(directory: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError(
-            "TensorBoard is not installed: pip install 'tcl-edge[train]', or set tensorboard=false"
-        ) from error
-    # What a killed run wrote after the checkpoint is hidden.
-    return SummaryWriter(str(directory), purge_step=step)
 
 
 def check_output(config: TrainConfig, resume: bool) -> Path | None:

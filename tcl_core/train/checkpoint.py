@@ -4,11 +4,10 @@ Nothing in it is executable. It takes its name only when it is complete, so that
 keeps the one before.
 """
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,14 +110,4 @@ def restore_optimizer(
         optimizer.state[parameters[parameter]][kind] = value.clone().to(device)
 
 
-def fingerprint(modules: Iterable[nn.Module]) -> str:
-    """Hash the weights of modules, to tell whether a grounder meets the encoders it grew on."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, value in sorted(module.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-__all__ = ["Checkpoint", "fingerprint", "optimizer_tensors", "read_checkpoint", "restore_optimizer", "write_checkpoint"]
+__all__ = ["Checkpoint", "optimizer_tensors", "read_checkpoint", "restore_optimizer", "write_checkpoint"]

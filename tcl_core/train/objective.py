@@ -11,7 +11,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from tcl_core.data.batches import Encoded
-from tcl_core.data.phrases import Pairing
 from tcl_core.grounder import sample_hard_masks
 from tcl_core.model import TCL
 from tcl_core.train.gather import Gather
@@ -29,6 +28,7 @@ from tcl_core.train.losses import (
     total_variation,
     weigh,
 )
+from tcl_core.train.pairing import Pairing
 from tcl_core.train.phrase_losses import compute_phrase_losses
 
 # (B,h,w) logits and the number of the first one's sample in the batch of the run -> (B,h,w) in {0, 1}

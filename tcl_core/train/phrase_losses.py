@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tcl_core.data.phrases import Pairing
 from tcl_core.train.losses import LARGEST_SCALE, AreaPrior, LossWeights, Temperatures
+from tcl_core.train.pairing import Pairing
 
 EXCLUDED = -1e9  # exp is 0, and unlike -inf it leaves no NaN in a row without negatives
 

@@ -15,13 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tcl_core.data.batches import Part, Share
-from tcl_core.data.phrases import Pairing, near_texts, noun_phrases, pair
+from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.samples import DataReport
 from tcl_core.errors import CheckpointError, ConfigError, TrainingError
+from tcl_core.load.fingerprint import fingerprint
 from tcl_core.model import TCL
 from tcl_core.train.checkpoint import (
     Checkpoint,
-    fingerprint,
     optimizer_tensors,
     read_checkpoint,
     restore_optimizer,
@@ -30,6 +30,7 @@ from tcl_core.train.checkpoint import (
 from tcl_core.train.gather import Gather
 from tcl_core.train.losses import Losses, Temperatures, weigh
 from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, backward
+from tcl_core.train.pairing import Pairing, near_texts, pair
 from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.schedule import optimizer_groups, set_phase
 from tcl_core.train.validation import Validator

@@ -13,10 +13,11 @@ from torch import Tensor
 from tcl_core.data.augment import build_augmentation
 from tcl_core.data.scenes import PHRASES, draw_scene
 from tcl_core.encoder import Preprocess
-from tcl_core.evaluate.benchmarks import VOID, open_folder
+from tcl_core.evaluate.benchmarks import VOID
+from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import Tally
 from tcl_core.model import TCL
-from tcl_core.predict import open_picture
+from tcl_core.pictures import open_picture
 from tcl_core.segment import resize
 from tcl_core.train.recipe import FolderValidation, ScenesValidation
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from tcl_core import TCL, DenseEncoder, Grounder, Preprocess, TextEncoder
-from tcl_core.predict import Defaults, Prediction, app, draw_overlay, label_picture, palette, save_picture, to_tensor
+from tcl_core.pictures import palette, save_picture, to_tensor
+from tcl_core.predict import Defaults, Prediction, app, draw_overlay, label_picture
 
 COLOURS = {"red": (1.0, 0, 0), "scarlet": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}
 

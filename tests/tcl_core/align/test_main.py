@@ -27,7 +27,8 @@ from tcl_core.config import load_config
 from tcl_core.data.wordnet import WordNet
 from tcl_core.encoder import Preprocess
 from tcl_core.errors import ConfigError
-from tcl_core.tiny.towers import TinyConfig, TinyTextEncoder, load_tiny, save_tiny
+from tcl_core.tiny.file import load_tiny, save_tiny
+from tcl_core.tiny.towers import TinyConfig, TinyTextEncoder
 
 CONFIG = Path(__file__).parents[3] / "configs" / "align_tiny.yaml"
 WORDNET = Path("/usr/share/wordnet")

@@ -9,7 +9,7 @@ from rich.console import Console
 from tcl_core.align.pack import main, pack
 from tcl_core.errors import CheckpointError
 from tcl_core.load.hub import import_model
-from tcl_core.tiny.towers import load_tiny, read_tiny_config
+from tcl_core.tiny.file import load_tiny, read_tiny_config
 from tcl_core.train.__main__ import read_config, train
 
 ROOT = Path(__file__).parents[3]

@@ -13,8 +13,9 @@ from tcl_core.data.batches import Encoded
 from tcl_core.data.features import FeatureStore
 from tcl_core.data.scenes import draw_scene
 from tcl_core.errors import ConfigError, DataError
+from tcl_core.load.build import build_model
 from tcl_core.train.__main__ import read_config, train
-from tcl_core.train.recipe import TrainConfig, build_model
+from tcl_core.train.recipe import TrainConfig
 
 TOY = Path(__file__).parents[3] / "configs" / "toy.yaml"
 QUIET = Console(quiet=True)

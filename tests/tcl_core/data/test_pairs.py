@@ -17,10 +17,11 @@ from timm.data import create_transform
 
 from tcl_core.data.augment import build_augmentation, seeded
 from tcl_core.data.batches import Order, PartSampler, Samples, Share, load_parts
-from tcl_core.data.pairs import Concatenated, coco_pairs, folder_pairs, open_sources, table_pairs
+from tcl_core.data.pairs import coco_pairs, folder_pairs, table_pairs
 from tcl_core.data.samples import DataReport, decode_image
 from tcl_core.data.scenes import Scenes
 from tcl_core.data.shards import ShardIndex, ShardPairs, expand_braces, scan_shard
+from tcl_core.data.sources import Concatenated, open_sources
 from tcl_core.encoder import Preprocess
 from tcl_core.errors import BadSampleError, DataError, Problem
 

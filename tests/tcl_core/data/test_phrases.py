@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tcl_core.data.phrases import Pairing, near_texts, noun_phrases, pair
+from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.samples import Sample
 from tcl_core.data.thesaurus import Rephrased, Thesaurus
 from tcl_core.data.wordnet import WordNet
 from tcl_core.errors import Problem
 from tcl_core.train.losses import AreaPrior, LossWeights, Temperatures
+from tcl_core.train.pairing import Pairing, near_texts, pair
 from tcl_core.train.phrase_losses import compute_phrase_losses, multi_positive_nce, phrase_areas, region_nce
 
 LOG_SCALE = torch.tensor(math.log(5.0))

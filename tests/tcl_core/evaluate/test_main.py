@@ -17,13 +17,15 @@ from runtime.frame import input_size
 from runtime.sources.open import open_source
 from tcl_core.errors import DataError
 from tcl_core.evaluate import __main__ as command
-from tcl_core.evaluate.benchmarks import VOID, open_folder
+from tcl_core.evaluate.benchmarks import VOID
+from tcl_core.evaluate.bundle import bundle_segment
 from tcl_core.evaluate.evaluation import PictureScore, evaluate
+from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.report import exemplary
-from tcl_core.evaluate.soft_masks import SoftMasks, bundle_segment, model_segment, whole_size
+from tcl_core.evaluate.soft_masks import SoftMasks, model_segment, whole_size
 from tcl_core.prompts import Word
-from tcl_core.tiny.towers import load_tiny
+from tcl_core.tiny.file import load_tiny
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
@@ -266,7 +268,7 @@ def test_both_ways_of_looking_at_a_picture() -> None:
     """Oracle: on a square picture of the model's own size both protocols see the same pixels; 1e-6."""
     from tcl_core.evaluate.soft_masks import model_segment
     from tcl_core.prompts import Word
-    from tcl_core.tiny.towers import load_tiny
+    from tcl_core.tiny.file import load_tiny
 
     model, words = load_tiny(), (Word("sky", ("sky",)), Word("dog", ("dog",)))
     side = model.preprocess.size

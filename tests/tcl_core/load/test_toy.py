@@ -14,12 +14,13 @@ from rich.console import Console
 
 from tcl_core.data.scenes import PHRASES, draw_scene
 from tcl_core.grounder import grounder_for
-from tcl_core.load.toy import build_toy, scene_images
+from tcl_core.load.build import build_model
 from tcl_core.model import TCL
-from tcl_core.train.__main__ import open_data, parts_from, read_config
+from tcl_core.train.__main__ import read_config
 from tcl_core.train.gather import SingleProcess
+from tcl_core.train.loading import open_data, parts_from
 from tcl_core.train.losses import LossWeights
-from tcl_core.train.recipe import build_model
+from tcl_core.train.toy import build_toy, scene_images
 from tcl_core.train.trainer import Trainer
 from tcl_core.train.validation import build_validator
 

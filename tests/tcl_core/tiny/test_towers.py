@@ -16,17 +16,8 @@ from safetensors.torch import load_file, save_file
 from tcl_core.align.__main__ import text_bytes
 from tcl_core.errors import ModelFileError
 from tcl_core.model import TCL
-from tcl_core.tiny.towers import (
-    DEFAULT_PATH,
-    UNKNOWN_ID,
-    LexiconHead,
-    TinyImageEncoder,
-    TinyTextEncoder,
-    build_tiny,
-    load_tiny,
-    read_tiny_config,
-    save_tiny,
-)
+from tcl_core.tiny.file import DEFAULT_PATH, load_tiny, read_tiny_config, save_tiny
+from tcl_core.tiny.towers import UNKNOWN_ID, LexiconHead, TinyImageEncoder, TinyTextEncoder, build_tiny
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import save_file
 
 from tcl_core.data.batches import Part
-from tcl_core.load.toy import build_toy, scene_images
 from tcl_core.train.__main__ import processes
 from tcl_core.train.losses import LossWeights
 from tcl_core.train.recipe import DataConfig, OptimizerConfig, TrainConfig
 from tcl_core.train.schedule import LearningRate
+from tcl_core.train.toy import build_toy, scene_images
 from tcl_core.train.trainer import Trainer
 
 BATCH = 8

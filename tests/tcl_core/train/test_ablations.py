@@ -6,9 +6,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from tcl_core.train.__main__ import open_data, parts_from, read_config
+from tcl_core.load.build import build_model
+from tcl_core.train.__main__ import read_config
 from tcl_core.train.gather import SingleProcess
-from tcl_core.train.recipe import TrainConfig, build_model
+from tcl_core.train.loading import open_data, parts_from
+from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.trainer import Trainer
 
 CONFIGS = Path(__file__).parents[3] / "configs"

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tcl_core.errors import CheckpointError
+from tcl_core.load.fingerprint import fingerprint
 from tcl_core.train.checkpoint import (
     Checkpoint,
-    fingerprint,
     optimizer_tensors,
     read_checkpoint,
     restore_optimizer,

@@ -17,19 +17,19 @@ import torch
 import webdataset
 from safetensors.torch import load_file
 
-from tcl_core.data.pairs import open_sources
 from tcl_core.data.scenes import Scenes
+from tcl_core.data.sources import open_sources
 from tcl_core.errors import CheckpointError, ConfigError
 from tcl_core.evaluate.metrics import confusion_of, mean_iou
 from tcl_core.grounder import similarity
+from tcl_core.load.build import build_model
 from tcl_core.load.hub import import_model
-from tcl_core.load.hub import main as hub_main
-from tcl_core.load.toy import scene_images
 from tcl_core.train.__main__ import main, read_config, train
 from tcl_core.train.checkpoint import read_checkpoint
 from tcl_core.train.estimate import estimate
 from tcl_core.train.gather import SingleProcess
-from tcl_core.train.recipe import build_model
+from tcl_core.train.hub import main as hub_main
+from tcl_core.train.toy import scene_images
 from tcl_core.train.trainer import Trainer
 
 ROOT = Path(__file__).parents[3]

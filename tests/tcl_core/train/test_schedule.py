@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tcl_core.load.toy import build_toy
 from tcl_core.train.schedule import LearningRate, optimizer_groups, set_phase
+from tcl_core.train.toy import build_toy
 
 STEPS, BATCH = 50_000, 1024
 

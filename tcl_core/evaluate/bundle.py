@@ -1,0 +1,56 @@
+"""An exported bundle, measured as the runtime runs it.
+
+The only file of this package that may import `runtime`, which owns bundles.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tcl_core.evaluate.soft_masks import Segment, SoftMasks
+from tcl_core.prompts import Word
+
+
+def bundle_segment(
+    path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool | None = None
+) -> Segment:
+    """Make an exported bundle ready to be measured, as the runtime runs it, its own background included.
+
+    `pamr` turns refinement on or off; None leaves it as the bundle has it. Every mask is refined, those too that cannot
+    win against the others, which the runtime leaves out: when fewer words compete they may.
+
+    Raises:
+        ValueError: no such bundle, damaged, or it cannot embed the words.
+    """
+    # Bundles are read by their owner; this is the only place where training looks at deployment.
+    from runtime import Segmenter
+    from runtime.errors import TclEdgeError
+    from runtime.kernels.pamr import pamr as refine_masks
+    from runtime.segmenter import enlarged
+
+    try:
+        segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")
+    except TclEdgeError as error:
+        raise ValueError(str(error)) from error
+    output = segmenter.bundle.manifest.output
+    refined = output.refine == "pamr" if pamr is None else pamr
+
+    def segment(image: Image.Image) -> SoftMasks:
+        frame = np.ascontiguousarray(np.asarray(image)[..., ::-1])
+        result = segmenter(frame)
+        soft_masks = result.soft_masks
+        if refined:
+            height, width = soft_masks.shape[1:]
+            soft_masks = refine_masks(enlarged(soft_masks, (height * output.stride, width * output.stride)), frame)
+        masks = torch.from_numpy(soft_masks)
+        floor = torch.full(masks.shape[1:], -1.0 if result.threshold is None else result.threshold)
+        if len(masks) > len(words):  # the first are the background's words
+            floor = torch.maximum(floor, masks[0])
+        return SoftMasks(masks[len(masks) - len(words) :], floor)
+
+    return segment
+
+
+__all__ = ["bundle_segment"]

@@ -1,0 +1,75 @@
+"""Pictures: opened upright as RGB, resized and normalised for an encoder, and written."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from tcl_core.encoder import Preprocess
+
+
+MAX_LONG_SIDE = 2048  # of the paper's evaluation; also bounds the memory that a very long picture takes
+
+
+def open_picture(path: Path) -> Image.Image:
+    """Open a picture as RGB, turned upright.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no picture, or without pixels.
+    """
+    from PIL import ImageOps
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture {path}")
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path} is no picture that can be read, or is damaged ({error})") from error
+
+
+def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:
+    """Resize a picture so that its short side has a length, the long one at most 2048; normalised (1,3,H,W)."""
+    width, height = picture.size
+    scale = min(short_side / min(height, width), MAX_LONG_SIDE / max(height, width))
+    return resized_tensor(picture, preprocess, (max(round(height * scale), 1), max(round(width * scale), 1)))
+
+
+def resized_tensor(picture: Image.Image, preprocess: "Preprocess", size: tuple[int, int]) -> Tensor:
+    """Resize a picture to (H, W) and normalise it: (1,3,H,W)."""
+    pixels = torch.from_numpy(np.array(picture, dtype=np.float32)).permute(2, 0, 1)[None] / 255
+    mean, std = torch.tensor(preprocess.mean).view(3, 1, 1), torch.tensor(preprocess.std).view(3, 1, 1)
+    mode, antialias = preprocess.interpolation, preprocess.antialias
+    pixels = F.interpolate(pixels, size, mode=mode, align_corners=False, antialias=antialias).clamp(0, 1)
+    return (pixels - mean) / std
+
+
+def palette(num_colours: int) -> npt.NDArray[np.uint8]:
+    """Colours that differ, (num_colours,3) RGB; the first is black, for the background. PASCAL VOC's rule."""
+    colours = np.zeros((num_colours, 3), np.uint8)
+    for index in range(num_colours):
+        for bit in range(8):
+            for channel in range(3):
+                colours[index, channel] |= ((index >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG in one step: no half-written file is ever seen under its name."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            picture.save(file, format="PNG")
+            file.close()
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

@@ -1,0 +1,65 @@
+"""A trained grounder as a directory in the layout of the Hugging Face hub: config.json and model.safetensors.
+
+    python -m tcl_core.hub CHECKPOINT DIRECTORY
+
+The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`). The frozen encoders are not repeated in it:
+config.json names them, with a hash of their weights.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tcl_core.errors import CheckpointError
+from tcl_core.load.hub import CONFIG, FORMAT_VERSION, MODEL_TYPE, WEIGHTS
+from tcl_core.train.checkpoint import read_checkpoint
+
+
+def export_model(checkpoint: Path, directory: Path) -> None:
+    """Write the grounder of a training checkpoint, its averaged weights if there are any.
+
+    Raises:
+        CheckpointError: no such checkpoint.
+    """
+    read = read_checkpoint(checkpoint)
+    averaged = _below(read.tensors, "average.module.")
+    config = read.state["config"]
+    described: dict[str, Any] = {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        # The start is in the weights already.
+        "model": {**config["model"], "start": None},
+        "seed": config["seed"],
+        "encoders_sha256": read.state["encoders_sha256"],
+        "training": {"step": read.state["step"], "miou": read.state["best_iou"], "losses": config["losses"]},
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    grounder = {name: value.contiguous() for name, value in (averaged or _below(read.tensors, "grounder.")).items()}
+    save_file(grounder, directory / WEIGHTS, metadata={"format": "pt"})
+    (directory / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    console = Console(stderr=True)
+    if len(arguments) != 2 or arguments[0].startswith("-"):
+        console.print(__doc__, markup=False)
+        return 2
+    try:
+        export_model(Path(arguments[0]), Path(arguments[1]))
+    except CheckpointError as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 1
+    return 0
+
+
+__all__ = ["export_model"]

@@ -1,0 +1,58 @@
+"""How the toy's towers learn: whole scenes against their captions, as CLIP was trained."""
+
+import torch
+from torch import Tensor, nn
+
+from tcl_core.data.scenes import draw_scene
+from tcl_core.grounder import Grounder, grounder_for
+from tcl_core.load.toy import IMAGE_SIZE, PREPROCESS, ToyImageEncoder, ToyTextEncoder
+from tcl_core.model import TCL
+from tcl_core.train.gather import SingleProcess
+from tcl_core.train.losses import INITIAL_LOG_SCALE, cosines, info_nce
+
+
+def scene_images(seeds: range | list[int], size: int = IMAGE_SIZE) -> tuple[Tensor, list[str]]:
+    """Draw scenes: normalised images (B,3,H,W) and their captions."""
+    scenes = [draw_scene(seed, size) for seed in seeds]
+    images = torch.stack([torch.from_numpy(scene.rgb) for scene in scenes]).permute(0, 3, 1, 2) / 255
+    return (images - PREPROCESS.mean[0]) / PREPROCESS.std[0], [scene.caption for scene in scenes]
+
+
+def pretrain(image_encoder: ToyImageEncoder, text_encoder: ToyTextEncoder, steps: int, batch: int, seed: int) -> None:
+    """Contrast whole scenes with captions, as CLIP was trained; both encoders in place."""
+    log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
+    parameters = [*image_encoder.parameters(), *text_encoder.parameters(), log_scale]
+    optimizer = torch.optim.AdamW(parameters, lr=3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=max(steps, 1))
+    first = 1_000_000 * (seed + 1)  # scenes that neither training nor evaluation draws
+    for step in range(steps):
+        images, captions = scene_images(range(first + step * batch, first + (step + 1) * batch))
+        text = text_encoder(text_encoder.tokenize(captions))
+        loss = info_nce(cosines(image_encoder.embed(images), text), log_scale, SingleProcess())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+
+
+def build_toy(*, steps: int = 400, batch: int = 64, seed: int = 0, decoder: bool = True, num_stages: int = 1) -> TCL:
+    """Make a TCL on a pretrained toy CLIP, with an untrained grounder, in evaluation mode.
+
+    Args:
+        steps: of the pretraining; 0 leaves random encoders.
+        batch: of the pretraining.
+        seed: of the weights and scenes.
+        decoder: give the grounder one.
+        num_stages: of the decoder; each doubles the resolution of the masks.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        image_encoder, text_encoder = ToyImageEncoder(), ToyTextEncoder()
+        pretrain(image_encoder, text_encoder, steps, batch, seed)
+        grounder = grounder_for(image_encoder, num_stages)
+        if not decoder:
+            grounder = Grounder(grounder.blocks, None, grounder.projection)
+    return TCL(image_encoder, text_encoder, grounder, PREPROCESS).eval()
+
+
+__all__ = ["build_toy", "pretrain", "scene_images"]
