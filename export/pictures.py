@@ -12,7 +12,8 @@ from export.errors import OptionError
 from runtime.bundle import InputSpec
 from runtime.errors import SourceError
 from runtime.frame import BGR, Preprocessor
-from runtime.sources.open import PICTURES, SHIPPED_CLIP
+from runtime.sources.open import SHIPPED_CLIP
+from runtime.sources.pictures import PICTURES
 
 MOST = 64
 """Pictures of a calibration folder that are used; more change little and take time."""

@@ -25,8 +25,8 @@ from export.stages import Stages, weights_key
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx, trace
 from runtime.bundle import GraphSpec, InputSpec, OperationsRecord, ParityRecord
-from runtime.engines.base import OnnxRuntimeEngine
 from runtime.engines.folded import FoldedWords
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.frame import BGR
 from runtime.words.vocabulary import Embeddings
 

@@ -22,8 +22,10 @@ from runtime.errors import SinkError, TclEdgeError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
-from runtime.sinks.open import Sink, open_sink
-from runtime.sources.open import Frame, Source, open_source
+from runtime.sinks.open import open_sink
+from runtime.sinks.sink import Sink
+from runtime.sources.open import open_source
+from runtime.sources.source import Frame, Source
 from runtime.stream import stream
 from runtime.temporal import Temporal
 from runtime.version import __version__

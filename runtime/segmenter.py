@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle, InputSpec, Refinement
-from runtime.engines.base import Engine, OnnxRuntimeEngine
+from runtime.engines.base import Engine
 from runtime.engines.folded import FoldedWords
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import EngineError, VocabularyError
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size
 from runtime.kernels.pamr import contenders, pamr

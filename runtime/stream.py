@@ -9,8 +9,8 @@ from runtime.frame import BGR
 from runtime.latency import Latency
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.segmenter import Segmenter
-from runtime.sinks.open import Sink
-from runtime.sources.open import Frame, Source
+from runtime.sinks.sink import Sink
+from runtime.sources.source import Frame, Source
 
 
 def stream(

@@ -15,7 +15,7 @@ from runtime.bundle import SHIPPED, SUFFIX, Bundle
 from runtime.doctor.camera_device import query
 from runtime.doctor.finding import Finding, Status
 from runtime.doctor.nvidia import JETSON_RELEASE, examine_nvidia
-from runtime.engines.base import PROVIDERS, OnnxRuntimeEngine
+from runtime.engines.onnx import PROVIDERS, OnnxRuntimeEngine
 from runtime.errors import TclEdgeError
 
 

@@ -13,11 +13,12 @@ import numpy.typing as npt
 from rich.console import Console
 
 from runtime.bundle import Bundle, GraphSpec, InputSpec
-from runtime.engines.base import Arrays, OnnxRuntimeEngine, check_inputs
+from runtime.engines.base import Arrays, check_inputs
 from runtime.engines.builder import ProgressBars, build_plan, check_version
 from runtime.engines.cache import EngineCache, Identity, default_folder
 from runtime.engines.check import compare, require_agreement, sample_inputs
 from runtime.engines.cuda import Buffers, CudaMemory, DeviceMemory, Gpu, find_gpu, load_cuda
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import MOST_WORDS, Profile, segmenter_profile
 from runtime.errors import EngineError
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle, GraphSpec, TextSpec
-from runtime.engines.base import OnnxRuntimeEngine
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleCorruptError, VocabularyError
 from runtime.words.vocabulary import Embeddings
 

@@ -17,7 +17,7 @@ from export.stages import Stages
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx
 from runtime import Segmenter
-from runtime.engines.base import OnnxRuntimeEngine
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleError, VocabularyError
 
 

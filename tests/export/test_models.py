@@ -20,7 +20,7 @@ from export.pictures import Calibration
 from export.stages import Stages
 from export.subject import Choice, Subject, load_subject
 from runtime import Segmenter
-from runtime.engines.base import OnnxRuntimeEngine
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import EngineError, VocabularyError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tcl_small"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runtime import Bundle, Segmenter
-from runtime.engines.base import OnnxRuntimeEngine
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
 from runtime.kernels.upsample import reference_upsample_argmax

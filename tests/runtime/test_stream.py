@@ -8,8 +8,9 @@ import pytest
 from runtime.errors import SinkError, SourceError
 from runtime.latency import STAGES, Latency
 from runtime.segmenter import Segmenter
-from runtime.sinks.open import Sink
-from runtime.sources.open import Source, open_source
+from runtime.sinks.sink import Sink
+from runtime.sources.open import open_source
+from runtime.sources.source import Source
 from runtime.stream import stream
 
 PATTERN = "test://pattern?frames=5&size=64x48"

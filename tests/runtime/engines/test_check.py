@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from runtime.bundle import Bundle
-from runtime.engines.base import OnnxRuntimeEngine
 from runtime.engines.check import TOLERANCES, Comparison, compare, require_agreement, sample_inputs
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import segmenter_profile
 from runtime.errors import EngineError
 from runtime.frame import Preprocessor

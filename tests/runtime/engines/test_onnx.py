@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runtime.bundle import GraphSpec
-from runtime.engines.base import OnnxRuntimeEngine
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import EngineError
 
 onnx = pytest.importorskip("onnx")

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from runtime import Segmenter
 from runtime.bundle import Bundle, GraphSpec
-from runtime.engines.base import OnnxRuntimeEngine
 from runtime.engines.cache import EngineCache
 from runtime.engines.cuda import Buffers, Gpu, call, find_gpu, load_cuda
+from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import segmenter_profile
 from runtime.engines.tensorrt import DTYPES, TensorRTEngine, load_tensorrt, obtain_plan
 from runtime.errors import EngineError

@@ -8,8 +8,12 @@ import pytest
 
 from runtime.errors import SinkError
 from runtime.segmentation import Segmentation
-from runtime.sinks.open import DisplaySink, MaskSink, OverlaySink, PictureSink, VideoSink, has_window, open_sink
-from runtime.sources.open import Frame
+from runtime.sinks.display import DisplaySink, has_window
+from runtime.sinks.masks import MaskSink
+from runtime.sinks.open import open_sink
+from runtime.sinks.pictures import OverlaySink, PictureSink
+from runtime.sinks.video import VideoSink
+from runtime.sources.source import Frame
 
 
 def result(mask: np.ndarray, names: tuple[str, ...] = ("a", "b")) -> tuple[Segmentation, Frame, np.ndarray]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from runtime.errors import SourceError
-from runtime.sources.open import SHIPPED_CLIP, CameraSource, open_source
+from runtime.sources.camera import CameraSource
+from runtime.sources.open import SHIPPED_CLIP, open_source
 
 
 def test_a_video_yields_every_frame() -> None:

@@ -1,0 +1,86 @@
+"""A graph in ONNX Runtime."""
+
+from types import TracebackType
+from typing import Any
+
+import numpy.typing as npt
+
+from runtime.bundle import GraphSpec
+from runtime.engines.base import Arrays, check_inputs
+from runtime.errors import EngineError
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeEngine:
+    """A graph in ONNX Runtime.
+
+    Args:
+        graph: the bytes of a hashed ONNX file.
+        spec: its inputs and outputs.
+        provider: `cpu` or `cuda`; what is asked for and cannot be had is an error, never a quiet CPU.
+        threads: of one inference; None for one per physical core.
+
+    Raises:
+        EngineError: ONNX Runtime does not offer the provider, or refuses the graph.
+    """
+
+    def __init__(self, graph: bytes, spec: GraphSpec, *, provider: str = "cpu", threads: int | None = None) -> None:
+        import onnxruntime  # costs 0.2 s: only where a graph is about to run
+
+        options = onnxruntime.SessionOptions()
+        # Spinning threads win a little on an idle machine and starve decoding and encoding on a busy one.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3  # errors; warnings about graph optimisation are not the user's
+        wanted = _provider_name(provider, onnxruntime.get_available_providers())
+        if provider == "cuda":
+            onnxruntime.preload_dlls()  # CUDA and cuDNN may be packages of Python, which the linker does not search
+        try:
+            self._session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refused {spec.file}: {error}") from error
+        # It falls back to the CPU without raising when a provider's libraries are missing.
+        if wanted not in self._session.get_providers():
+            raise EngineError(
+                f"provider {provider!r} was asked for and ONNX Runtime started {self._session.get_providers()}: "
+                "the libraries of that provider are missing or do not match its version"
+            )
+        self._spec = spec
+
+    def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """Run the graph once.
+
+        Raises:
+            EngineError: an input is missing, unknown or of the wrong shape, or the graph failed.
+        """
+        check_inputs(inputs, self._spec)
+        try:
+            outputs = self._session.run(list(self._spec.outputs), dict(inputs))
+        except Exception as error:
+            shapes = {name: array.shape for name, array in inputs.items()}
+            raise EngineError(f"{self._spec.file} failed on inputs {shapes}: {error}") from error
+        return dict(zip(self._spec.outputs, outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        del self._session
+
+    def __enter__(self) -> "OnnxRuntimeEngine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _provider_name(provider: str, available: list[str]) -> str:
+    if provider not in PROVIDERS:
+        raise EngineError(f"provider {provider!r} given, expected one of {', '.join(PROVIDERS)}, tensorrt")
+    if PROVIDERS[provider] not in available:
+        raise EngineError(
+            f"provider {provider!r} was asked for and this ONNX Runtime offers only {', '.join(available)}: "
+            "replace it with `pip uninstall onnxruntime && pip install onnxruntime-gpu`, or use --provider cpu"
+        )
+    return PROVIDERS[provider]
