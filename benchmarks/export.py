@@ -40,10 +40,11 @@ from export.parity import rare_words
 from export.pictures import as_input, shipped_pictures
 from export.rewrite import PARTS, Part, rewritten
 from export.stages import Stages, default_folder, weights_key
-from export.subject import RANDOM, Choice, load_subject
+from export.subject import load_subject
 from export.to_onnx import Signature, to_onnx
 from runtime.bundle import Bundle, InputSpec
 from tcl_core import TCL
+from tcl_core.load.choice import RANDOM, ModelChoice
 from tcl_core.towers.attention import Attention, ValueBlock
 from tcl_core.towers.heads import Grid
 
@@ -147,7 +148,7 @@ ALONE: tuple[Part, ...] = ("attention", "positions", "phases", "winograd")
 def compare_rewritings(arguments: argparse.Namespace, console: Console) -> Table:
     size = (arguments.size, arguments.size)
     stages = Stages(arguments.cache, lambda stage, fate: console.print(f"{stage}: {fate}", style="dim"))
-    model = load_subject(Choice(arguments.model, pretrained=RANDOM, head="tcl")).model
+    model = load_subject(ModelChoice(arguments.model, pretrained=RANDOM, head="tcl")).model
     p = model.preprocess
     spec = InputSpec(size=size, multiple_of=p.multiple_of, mean=p.mean, std=p.std, interpolation=p.interpolation)
     image, text = as_input(shipped_pictures()[:1], spec, size), rare_words(21, model.image_encoder.embed_dim)

@@ -19,6 +19,8 @@ from runtime.engines.profile import MOST_WORDS
 from runtime.engines.tensorrt import load_tensorrt, open_tensorrt
 from runtime.errors import EngineError, TclEdgeError
 from runtime.words.vocabulary import parse_classes
+from tcl_core.load import options
+from tcl_core.load.choice import ModelChoice
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
@@ -71,25 +73,12 @@ class Display:
 @app.command(epilog=EPILOG, no_args_is_help=True)
 def run(
     output: Annotated[Path, typer.Option(help=f"Directory to write, NAME{SUFFIX}.")],
-    model: Annotated[
-        str, typer.Option(help="tiny, an open_clip name, a file of CLIP weights, hf-hub:NAME, or a trained directory.")
-    ] = "tiny",
-    pretrained: Annotated[
-        str | None,
-        typer.Option(help="Weights of an open_clip name: a tag, a file, or 'random' to measure speed without weights."),
-    ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),
-    ] = None,
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(help="Folder with tokenizer.json and tokenizer_config.json, for models that need one (SigLIP)."),
-    ] = None,
-    templates: Annotated[
-        str, typer.Option(help="Prompts that words are put into: simple, custom, full, maskclip or none.")
-    ] = "custom",
+    model: Annotated[str, typer.Option(help=options.MODEL_HELP)] = "tiny",
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    head: options.Head = None,
+    tokenizer: options.Tokenizer = None,
+    prompts: options.Templates = None,
     classes: Annotated[
         str | None,
         typer.Option(help="Words: 'cat, sofa|couch, floor', or a .txt file with one class a line. Changeable later."),
@@ -120,9 +109,7 @@ def run(
     fp16_weights: Annotated[
         bool, typer.Option("--fp16-weights", help="Store weights as float16, compute in float32.")
     ] = False,
-    kp_weight: Annotated[
-        float, typer.Option(help="Share of the frozen encoder's own masks, 0 to 1; 0.3 in the paper.")
-    ] = 0.0,
+    kp_weight: options.KpWeight = 0.0,
     text_encoder: Annotated[
         bool, typer.Option("--text-encoder/--no-text-encoder", help="Include it, so that words can change later.")
     ] = True,
@@ -157,6 +144,7 @@ def run(
     """Export a model as a bundle: ONNX graphs, words, and the comparison with PyTorch that vouches for them."""
     try:
         check_replaceable(output, overwrite=overwrite)
+        choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
         precision, size = _precision(dtype, fp16, int8), _size(imgsz)
         if classes is not None:
             parse_classes(classes)
@@ -168,10 +156,9 @@ def run(
     from export.errors import ExportError
     from export.options import Options
     from export.stages import Stages, default_folder
-    from export.subject import Choice, load_subject
+    from export.subject import load_subject
 
-    choice = Choice(model, pretrained, checkpoint, head, tokenizer, templates, licence)
-    options = Options(
+    how = Options(
         precision=precision,
         weights="fp16" if fp16_weights else "fp32",
         size=size,
@@ -192,9 +179,9 @@ def run(
             display = Display(progress)
             warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
             display.tell(f"loading {model}", "begins")
-            subject = load_subject(choice)
+            subject = load_subject(choice, prompts=prompts, licence=licence)
             stages = Stages(None if no_cache else cache_dir or default_folder(), display.tell)
-            bundle = export_bundle(subject, classes, output, options, overwrite=overwrite, stages=stages)
+            bundle = export_bundle(subject, classes, output, how, overwrite=overwrite, stages=stages)
             display.finish()
     except (TclEdgeError, ExportError) as error:
         _fail(str(error))
@@ -203,7 +190,7 @@ def run(
     except KeyboardInterrupt:
         console.print("interrupted: nothing was written; finished stages are kept for the next time", markup=False)
         raise typer.Exit(130) from None
-    _report(bundle, words_fixed=not options.keeps_text_encoder)
+    _report(bundle, words_fixed=not how.keeps_text_encoder)
     try:
         if tensorrt:
             open_tensorrt(bundle, bundle.manifest.input, words=MOST_WORDS, console=console).close()

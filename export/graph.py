@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from tcl_core import TCL
-from tcl_core.segment import blend, known_prior
 
 
 class SegmenterGraph(nn.Module):
@@ -22,13 +21,7 @@ class SegmenterGraph(nn.Module):
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
         """Segment."""
-        if self.kp_weight == 0:
-            return self.model.masks(image, text)
-        encoder = self.model.image_encoder
-        features = encoder.features(image)
-        dense = self.model.ground(features)
-        masks: Tensor = self.model.grounder.similarity_to_mask(dense, text)
-        return blend(masks, known_prior(encoder.project(features), text), self.kp_weight)
+        return self.model.masks(image, text, kp_weight=self.kp_weight)
 
 
 class FoldedGraph(nn.Module):

@@ -49,13 +49,20 @@ def as_bgr(frame: npt.NDArray[Any]) -> BGR:
 def input_size(frame_size: tuple[int, int], spec: InputSpec) -> tuple[int, int]:
     """Choose the graph's input (height, width) for a frame of (height, width).
 
-    A fixed size is what it is. Otherwise the input keeps the frame's shape as nearly as multiples allow and has about
-    `size * size` pixels, so that the latency does not depend on the shape; at least one multiple a side.
+    A fixed size is what it is; otherwise see `free_size`.
     """
     if isinstance(spec.size, tuple):
         return spec.size
+    return free_size(frame_size, spec.size, spec.multiple_of)
+
+
+def free_size(frame_size: tuple[int, int], side: int, step: int) -> tuple[int, int]:
+    """Choose (height, width) for a frame of (height, width) where the graph takes any multiples of `step`.
+
+    The input keeps the frame's shape as nearly as multiples allow and has about `side * side` pixels, so that the
+    latency does not depend on the shape; at least one multiple a side.
+    """
     height, width = frame_size
-    side, step = spec.size, spec.multiple_of
     tallness = min(max(math.sqrt(height / width), step / side), side / step)
     return max(round(side * tallness / step), 1) * step, max(round(side / tallness / step), 1) * step
 

@@ -11,6 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 @dataclass(frozen=True)
 class Preprocess:
@@ -101,4 +104,4 @@ def check_multiple(images: Tensor, stride: int) -> None:
         )
 
 
-__all__ = ["DenseEncoder", "Preprocess", "TextEncoder", "check_multiple", "normalize"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "DenseEncoder", "Preprocess", "TextEncoder", "check_multiple", "normalize"]

@@ -1,6 +1,8 @@
 """TCL: an image encoder, a text encoder and the grounder between them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -72,13 +74,36 @@ class TCL(nn.Module):
         embeddings: Tensor = self.text_encoder(tokens)
         return embeddings
 
-    def masks(self, images: Tensor, text_embeddings: Tensor) -> Tensor:
-        """Segment at the resolution of the masks: (B,3,H,W), (N,C) -> soft masks (B,N,h,w) in [0, 1].
+    def masks(
+        self,
+        images: Tensor,
+        text_embeddings: Tensor,
+        *,
+        kp_weight: float = 0.0,
+        refine: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Segment at the resolution of the masks: encode, ground, blend the known prior in.
 
-        H and W are multiples of `preprocess.multiple_of`; nothing is padded, refined or resized.
+        The one forward path: the reference inference, the exported graph and the evaluation all come through here.
+
+        Args:
+            images: (B,3,H,W) float, normalised; H and W multiples of `preprocess.multiple_of`. Nothing is padded.
+            text_embeddings: (N,C) float, of any length.
+            kp_weight: in [0, 1], share of the frozen encoder's own masks ("known prior"), 0.3 in the paper.
+            refine: applied to the masks (B,N,h,w) before the prior is blended in, the order of the reference
+                implementation. Deployed graphs leave it out: there the masks are refined afterwards.
+
+        Returns:
+            Soft masks (B,N,h,w) in [0, 1].
         """
-        masks: Tensor = self.grounder.similarity_to_mask(self.dense_embeddings(images), text_embeddings)
-        return masks
+        features = self.image_encoder.features(images)
+        masks: Tensor = self.grounder.similarity_to_mask(self.ground(features), text_embeddings)
+        if refine is not None:
+            masks = refine(masks)
+        if kp_weight == 0:
+            return masks
+        prior = known_prior(self.image_encoder.project(features), text_embeddings)
+        return blend(masks, prior, kp_weight)
 
     def segment(self, images: Tensor, text_embeddings: Tensor, *, pamr: bool = False, kp_weight: float = 0.0) -> Tensor:
         """Segment normalised images of any size, as the reference implementation does.
@@ -97,13 +122,8 @@ class TCL(nn.Module):
         """
         self._check(images, text_embeddings, kp_weight)
         padded, padding = pad_to_multiple(images, self.preprocess.multiple_of)
-        features = self.image_encoder.features(padded)
-        masks: Tensor = self.grounder.similarity_to_mask(self.ground(features), text_embeddings)
-        if pamr:
-            masks = refine(padded, masks)
-        if kp_weight > 0:
-            prior = known_prior(self.image_encoder.project(features), text_embeddings)
-            masks = blend(masks, prior, kp_weight)
+        aligned = partial(refine, padded) if pamr else None
+        masks = self.masks(padded, text_embeddings, kp_weight=kp_weight, refine=aligned)
         return crop(resize(masks, padded.shape[-2:]), padding)
 
     def forward(self, images: Tensor, tokens: Tensor) -> Grounding:

@@ -17,9 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
 
+from tcl_core.load import options
+from tcl_core.load.choice import ModelChoice
+from tcl_core.load.model import load_model
 from tcl_core.pictures import MAX_LONG_SIDE, open_picture, palette, save_picture, to_tensor
-from tcl_core.prompts import TEMPLATE_NAMES, Word, embed_words, merge_synonyms, parse_words, templates
-from tcl_core.segment import label_map, resize, slide
+from tcl_core.prompts import Word, embed_words, merge_synonyms, parse_words, templates
+from tcl_core.segment import THRESHOLD, THRESHOLD_WITH_PAMR, label_map, resize, slide
 
 if TYPE_CHECKING:
     from tcl_core.model import TCL
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
 
-THRESHOLD, THRESHOLD_WITH_PAMR = 0.5, 0.4  # of the paper
 MAX_LABELS = 255  # a PNG palette, less the background
 
 EPILOG = """
@@ -152,40 +154,6 @@ def label_picture(prediction: Prediction) -> Image.Image:
     return picture
 
 
-@dataclass(frozen=True)
-class Defaults:
-    """What a model expects when the user does not say.
-
-    Attributes:
-        templates: name of a set of prompts.
-        background: words that count as background.
-        threshold: soft mask that a word must exceed; None for the paper's.
-    """
-
-    templates: str = "custom"
-    background: tuple[str, ...] = ()
-    threshold: float | None = None
-
-
-def load_model(name: str, pretrained: str | None, checkpoint: Path | None, head: str | None) -> "tuple[TCL, Defaults]":
-    """Load what the command line names.
-
-    Raises:
-        ValueError: names or weights that do not exist, contradict each other or do not fit.
-    """
-    if name == "tiny":
-        if pretrained or checkpoint or head not in (None, "tcl"):
-            raise ValueError("tiny brings its own weights and head: leave out --pretrained, --checkpoint and --head")
-        from tcl_core.tiny.file import load_tiny, read_tiny_config
-
-        config = read_tiny_config()
-        return load_tiny(), Defaults("none", config.background_words, config.background_threshold)
-    from tcl_core.towers.official import load_tcl
-
-    head = head or ("tcl" if checkpoint else "maskclip")
-    return load_tcl(name, checkpoint, head, pretrained=pretrained), Defaults()
-
-
 def print_coverage(prediction: Prediction) -> None:
     """Print how much of the picture every word covers, and how sure its best pixel is."""
     table = Table("word", "coverage", "peak")
@@ -217,27 +185,18 @@ def _fail(error: object) -> NoReturn:
 
 @app.command(epilog=EPILOG, no_args_is_help=True)
 def main(
-    model: Annotated[
-        str, typer.Argument(help="tiny, an open_clip name, a file of CLIP weights, or hf-hub:OWNER/NAME.")
-    ],
+    model: options.Model,
     image: Annotated[Path, typer.Argument(help="Picture to segment.")],
     classes: Annotated[str, typer.Option(help="Words to find: 'cat, sofa|couch, floor'; | separates synonyms.")],
-    pretrained: Annotated[str | None, typer.Option(help="Weights of an open_clip name: a tag or a file.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),
-    ] = None,
-    template_name: Annotated[
-        str | None, typer.Option("--templates", help=f"Prompts: {', '.join(TEMPLATE_NAMES)}; default custom.")
-    ] = None,
-    background: Annotated[str | None, typer.Option(help="Words whose pixels count as background; '' for none.")] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Soft mask below which a pixel is background; default 0.5, with --pamr 0.4."),
-    ] = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    head: options.Head = None,
+    tokenizer: options.Tokenizer = None,
+    template_name: options.Templates = None,
+    background: options.Background = None,
+    threshold: options.Threshold = None,
     pamr: Annotated[bool, typer.Option("--pamr", help="Align masks with the colours of the picture (slow).")] = False,
-    kp_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the frozen encoder's own masks.")] = 0.0,
+    kp_weight: options.KpWeight = 0.0,
     short_side: Annotated[
         int | None, typer.Option(min=16, max=MAX_LONG_SIDE, help="Short side while segmenting, in pixels; default 448.")
     ] = None,
@@ -246,24 +205,24 @@ def main(
     """Segment any words in one picture with PyTorch; for comparison with the exported models."""
     try:
         words = parse_words(classes)
-        others = parse_words(background) if background and background.strip() else []
+        if background and background.strip():
+            parse_words(background)
         if len(words) > MAX_LABELS:
             raise ValueError(f"{len(words)} words: labels.png has room for {MAX_LABELS}")
         templates(template_name or "custom")  # a mistake is told before minutes of loading
+        choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
         picture = open_picture(image)
         with console.status("loading the model"):
-            loaded, defaults = load_model(model, pretrained, checkpoint, head)
-        if background is None:
-            others = [Word(word, (word,)) for word in defaults.background if word not in {w.name for w in words}]
+            loaded = load_model(choice)
         with _progress() as progress, warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
             prediction = predict(
-                loaded,
+                loaded.model,
                 picture,
                 words,
-                others,
-                template_name=template_name or defaults.templates,
-                threshold=defaults.threshold if threshold is None else threshold,
+                list(loaded.background_words(background, words)),
+                template_name=template_name or loaded.templates,
+                threshold=loaded.threshold if threshold is None else threshold,
                 pamr=pamr,
                 kp_weight=kp_weight,
                 short_side=short_side,

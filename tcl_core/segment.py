@@ -15,6 +15,9 @@ from tcl_core.grounder import similarity
 PRIOR_SCALE = 10.0
 PRIOR_CENTRE = 0.25
 
+THRESHOLD, THRESHOLD_WITH_PAMR = 0.5, 0.4
+"""Soft mask that a word must exceed, in the paper."""
+
 Padding = tuple[int, int, int, int]  # left, right, top, bottom: the order of torch.nn.functional.pad
 
 

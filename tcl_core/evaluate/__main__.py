@@ -10,14 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tcl_core.evaluate.bundle import bundle_segment
+from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.evaluation import Evaluation, evaluate
 from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import pixel_accuracy
 from tcl_core.evaluate.report import write_report
 from tcl_core.evaluate.soft_masks import Protocol, model_segment
-from tcl_core.predict import THRESHOLD, THRESHOLD_WITH_PAMR, load_model
-from tcl_core.prompts import TEMPLATE_NAMES, Word, parse_words
+from tcl_core.load import options
+from tcl_core.load.choice import ModelChoice
+from tcl_core.load.model import load_model
+from tcl_core.prompts import parse_words
+from tcl_core.segment import THRESHOLD, THRESHOLD_WITH_PAMR
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True, highlight=False)
@@ -51,10 +54,7 @@ def print_figures(evaluation: Evaluation) -> None:
 
 @app.command(epilog=EPILOG, no_args_is_help=True)
 def main(
-    model: Annotated[
-        str,
-        typer.Argument(help="tiny, an open_clip name, a file of CLIP weights, hf-hub:OWNER/NAME, or a bundle.tclb."),
-    ],
+    model: Annotated[str, typer.Argument(help=f"{options.MODEL_HELP[:-1]}; or a bundle.tclb.")],
     data: Annotated[
         Path, typer.Option(help="Folder with images/, masks/ (PNG of class numbers, 255 does not count), classes.txt.")
     ],
@@ -63,30 +63,22 @@ def main(
     split: Annotated[str | None, typer.Option(help="Take this split of split.txt only.")] = None,
     without: Annotated[str, typer.Option(help="Classes that neither compete nor count: 'horse, mountain'.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Take so many pictures, evenly spread.")] = None,
-    pretrained: Annotated[str | None, typer.Option(help="Weights of an open_clip name: a tag or a file.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Official TCL checkpoint.")] = None,
-    head: Annotated[
-        str | None,
-        typer.Option(help="tcl, maskclip, sclip, clearclip or naclip; default tcl with a checkpoint, else maskclip."),
-    ] = None,
-    template_name: Annotated[
-        str | None, typer.Option("--templates", help=f"Prompts: {', '.join(TEMPLATE_NAMES)}; default custom.")
-    ] = None,
-    background: Annotated[
-        str | None, typer.Option(help="Words that count as background; '' for none; default the model's own.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
-    ] = None,
+    pretrained: options.Pretrained = None,
+    checkpoint: options.Checkpoint = None,
+    head: options.Head = None,
+    tokenizer: options.Tokenizer = None,
+    template_name: options.Templates = None,
+    background: options.Background = None,
+    threshold: options.Threshold = None,
     pamr: Annotated[
         bool | None, typer.Option(help="Align masks with the colours of the picture; default a bundle's own, else not.")
     ] = None,
-    kp_weight: Annotated[float, typer.Option(min=0, max=1, help="Share of the frozen encoder's own masks.")] = 0.0,
+    kp_weight: options.KpWeight = 0.0,
     protocol: Annotated[
         Protocol | None,
         typer.Option(
             help="tcl: short side of a size, square windows (paper); runtime: the whole picture at once. "
-            "Default tcl, for tiny and bundles runtime."
+            "Default tcl; runtime for bundles, tiny and what was trained on it."
         ),
     ] = None,
     size: Annotated[
@@ -106,6 +98,7 @@ def main(
                     pretrained=pretrained,
                     checkpoint=checkpoint,
                     head=head,
+                    tokenizer=tokenizer,
                     templates=template_name,
                     background=background,
                     threshold=threshold,
@@ -114,23 +107,18 @@ def main(
                 )
                 segment = bundle_segment(Path(model), opened.words, size=size, pamr=pamr)
             else:
-                loaded, defaults = load_model(model, pretrained, checkpoint, head)
-                words = {word.name for word in opened.words}
-                others = (
-                    tuple(Word(word, (word,)) for word in defaults.background if word not in words)
-                    if background is None
-                    else tuple(parse_words(background) if background.strip() else ())
-                )
+                loaded = load_model(ModelChoice(model, pretrained, checkpoint, head, tokenizer))
                 segment = model_segment(
-                    loaded,
+                    loaded.model,
                     opened.words,
-                    others,
-                    template_name=template_name or defaults.templates,
-                    threshold=_first_given(threshold, defaults.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
-                    protocol=protocol or ("runtime" if model == "tiny" else "tcl"),
+                    loaded.background_words(background, opened.words),
+                    template_name=template_name or loaded.templates,
+                    threshold=_first_given(threshold, loaded.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
+                    protocol=protocol or ("runtime" if loaded.whole_pictures else "tcl"),
                     size=size,
                     pamr=bool(pamr),
                     kp_weight=kp_weight,
+                    network_size=network_size,
                 )
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bars:

@@ -13,6 +13,13 @@ from tcl_core.evaluate.soft_masks import Segment, SoftMasks
 from tcl_core.prompts import Word
 
 
+def network_size(picture_size: tuple[int, int], side: int, multiple_of: int) -> tuple[int, int]:
+    """Choose the network's (height, width) for a picture of (height, width) by the runtime's own rule."""
+    from runtime.frame import free_size
+
+    return free_size(picture_size, side, multiple_of)
+
+
 def bundle_segment(
     path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool | None = None
 ) -> Segment:
@@ -53,4 +60,4 @@ def bundle_segment(
     return segment
 
 
-__all__ = ["bundle_segment"]
+__all__ = ["bundle_segment", "network_size"]

@@ -11,12 +11,14 @@ from torch import Tensor
 from tcl_core.pamr import refine
 from tcl_core.pictures import resized_tensor, to_tensor
 from tcl_core.prompts import Word, embed_words, merge_synonyms, templates
-from tcl_core.segment import blend, known_prior, resize, slide
+from tcl_core.segment import resize, slide
 
 if TYPE_CHECKING:
     from tcl_core.model import TCL
 
 Protocol = Literal["tcl", "runtime"]
+SizeRule = Callable[[tuple[int, int], int, int], tuple[int, int]]
+"""(height, width) of a picture, side of a square with as many pixels, multiple -> (height, width) of the input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,7 @@ def model_segment(
     size: int | None = None,
     pamr: bool = False,
     kp_weight: float = 0.0,
+    network_size: SizeRule,
 ) -> Segment:
     """Make a PyTorch model ready to be measured.
 
@@ -60,6 +63,7 @@ def model_segment(
         size: in pixels; None for the model's own.
         pamr: see `TCL.segment`.
         kp_weight: see `TCL.segment`.
+        network_size: how large the runtime makes a whole picture, see `tcl_core.evaluate.bundle.network_size`.
     """
     every = [*words, *background]
     text = embed_words(
@@ -75,7 +79,8 @@ def model_segment(
             pixels = to_tensor(image, model.preprocess, side)
             masks = slide(masks_of, pixels, window=side, stride=max(side // 2, 1))
         else:
-            whole = resized_tensor(image, model.preprocess, whole_size(image, side, model.preprocess.multiple_of))
+            whole_size = network_size((image.height, image.width), side, model.preprocess.multiple_of)
+            whole = resized_tensor(image, model.preprocess, whole_size)
             masks = _as_the_runtime(model, whole, text, pamr, kp_weight)
         merged = merge_synonyms(masks, every)[0]
         floor = torch.full(merged.shape[1:], threshold)
@@ -87,21 +92,11 @@ def model_segment(
 
 def _as_the_runtime(model: "TCL", image: Tensor, text: Tensor, pamr: bool, kp_weight: float) -> Tensor:
     """Segment as a bundle does: the prior in the graph, then refinement at a quarter of the input."""
-    features = model.image_encoder.features(image)
-    masks: Tensor = model.grounder.similarity_to_mask(model.ground(features), text)
-    if kp_weight:
-        masks = blend(masks, known_prior(model.image_encoder.project(features), text), kp_weight)
+    masks = model.masks(image, text, kp_weight=kp_weight)
     if not pamr:
         return masks
     quarter = (max(image.shape[2] // 4, masks.shape[2]), max(image.shape[3] // 4, masks.shape[3]))
     return refine(image, resize(masks, quarter))
 
 
-def whole_size(image: Image.Image, side: int, multiple_of: int) -> tuple[int, int]:
-    """Size (H, W) with a picture's shape and about side x side pixels, both multiples of a number."""
-    scale = side / (image.width * image.height) ** 0.5
-    height, width = (max(round(length * scale / multiple_of), 1) for length in (image.height, image.width))
-    return height * multiple_of, width * multiple_of
-
-
-__all__ = ["Protocol", "Segment", "SoftMasks", "model_segment", "whole_size"]
+__all__ = ["Protocol", "Segment", "SizeRule", "SoftMasks", "model_segment"]

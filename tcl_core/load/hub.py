@@ -1,14 +1,11 @@
-"""A trained grounder as a directory in the layout of the Hugging Face hub: config.json and model.safetensors.
+"""What training wrote, read: a directory in the layout of the Hugging Face hub, with config.json and model.safetensors.
 
-    python -m tcl_core.hub CHECKPOINT DIRECTORY
-
-The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`). The frozen encoders are not repeated in it:
-config.json names them, with a hash of their weights.
+The frozen encoders are not repeated in it where they can be had elsewhere: config.json names them, with a hash of their
+weights. The toy's cannot, so they lie beside the grounder.
 """
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,14 +13,15 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tcl_core.errors import CheckpointError
 from tcl_core.load.build import ModelConfig, build_model
+from tcl_core.load.choice import TRAINED_CONFIG, TRAINED_WEIGHTS
 from tcl_core.load.fingerprint import fingerprint
 from tcl_core.model import TCL
-from tcl_core.train.hub import main
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ENCODERS = ("image_encoder.", "text_encoder.")  # beginnings of names in model.safetensors; the rest is the grounder's
 MODEL_TYPE = "tcl-edge"
 FORMAT_VERSION = 1
 
@@ -40,23 +38,32 @@ def import_model(directory: Path, *, clip: str | None = None) -> TCL:
 
     Raises:
         CheckpointError: a file is missing or damaged, or the encoders are not those it was trained on.
+        ConfigError, ValueError: the encoders cannot be had, see `build_model`.
     """
-    described = _read_config(directory / CONFIG)
+    described = _read_config(directory / TRAINED_CONFIG)
     config = read_model_config(directory)
     try:
-        weights = load_file(directory / WEIGHTS)
+        weights = load_file(directory / TRAINED_WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{directory / WEIGHTS} is missing or damaged: {error}") from error
+        raise CheckpointError(f"{directory / TRAINED_WEIGHTS} is missing or damaged: {error}") from error
     if clip is not None:
         config = TypeAdapter(ModelConfig).validate_python({**asdict(config), "clip": clip})
     model = build_model(config, described["seed"])
+    try:
+        for prefix in ENCODERS:
+            if encoder := tensors_below(weights, prefix):
+                model.get_submodule(prefix.rstrip(".")).load_state_dict(encoder)
+        model.grounder.load_state_dict({k: v for k, v in weights.items() if not k.startswith(ENCODERS)})
+    except RuntimeError as error:
+        raise CheckpointError(f"{directory / TRAINED_WEIGHTS} does not fit its {TRAINED_CONFIG}: {error}") from error
     if fingerprint([model.image_encoder, model.text_encoder]) != described["encoders_sha256"]:
         raise CheckpointError(f"{directory} was trained on other encoders than {config.clip or config.encoder} has")
-    try:
-        model.grounder.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{directory / WEIGHTS} does not fit its {CONFIG}: {error}") from error
     return model
+
+
+def tensors_below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Take the tensors whose names begin with a prefix, which is dropped."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def import_mean(directories: Sequence[Path]) -> TCL:
@@ -77,7 +84,7 @@ def import_mean(directories: Sequence[Path]) -> TCL:
     first, *others = directories
     for other in others:
         for name in ("model", "seed", "encoders_sha256"):
-            one, two = (_read_config(directory / CONFIG).get(name) for directory in (first, other))
+            one, two = (_read_config(directory / TRAINED_CONFIG).get(name) for directory in (first, other))
             if one != two:
                 raise CheckpointError(
                     f"{first} and {other} cannot be averaged, their {name} differs ({one} and {two}): expected "
@@ -95,9 +102,11 @@ def read_model_config(directory: Path) -> ModelConfig:
         CheckpointError: there is no config.json, or it describes none.
     """
     try:
-        config: ModelConfig = TypeAdapter(ModelConfig).validate_python(_read_config(directory / CONFIG)["model"])
+        config: ModelConfig = TypeAdapter(ModelConfig).validate_python(
+            _read_config(directory / TRAINED_CONFIG)["model"]
+        )
     except (KeyError, ValidationError) as error:
-        raise CheckpointError(f"{directory / CONFIG} does not describe a model: {error}") from error
+        raise CheckpointError(f"{directory / TRAINED_CONFIG} does not describe a model: {error}") from error
     return config
 
 
@@ -115,8 +124,4 @@ def _read_config(path: Path) -> dict[str, Any]:
     return described
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-
-
-__all__ = ["import_mean", "import_model", "read_model_config"]
+__all__ = ["import_mean", "import_model", "read_model_config", "tensors_below"]

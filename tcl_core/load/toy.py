@@ -1,19 +1,24 @@
 """A CLIP in miniature for synthetic scenes: made in seconds, for trying out training and for tests."""
 
+import re
 from copy import deepcopy
 
 import torch
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tcl_core.data.scenes import PHRASES
 from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder, check_multiple
+from tcl_core.grounder import Grounder
+from tcl_core.model import TCL
 from tcl_core.towers.attention import Cellwise
 
 DIM = 32
 EMBED_DIM = 32
 IMAGE_SIZE = 48
 STRIDE = 8
+PAD_ID = 0
 WORDS = tuple(dict.fromkeys(word for phrase in PHRASES for word in phrase.split()))
 PREPROCESS = Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25), IMAGE_SIZE, multiple_of=STRIDE)
 
@@ -81,35 +86,58 @@ class ToyImageEncoder(DenseEncoder):
         return Cellwise(deepcopy(self.last_block)), Cellwise(deepcopy(self.readout))
 
 
-class ToyTextEncoder(TextEncoder):
-    """Colours and shapes in order; other words are passed over. A row holds up to eight of them, 0 is padding."""
+def toy_tokenizer() -> Tokenizer:
+    """Cut texts into names such as "red circle", a token each from 1 on; all other words are passed over."""
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": PAD_ID, **{phrase: 1 + k for k, phrase in enumerate(PHRASES)}}))
+    tokenizer.normalizer = normalizers.Lowercase()
+    name = Regex(rf"\b(?:{'|'.join(map(re.escape, PHRASES))})\b")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(name, behavior="removed", invert=True)
+    return tokenizer
 
-    context_length = 8
+
+class ToyTextEncoder(TextEncoder):
+    """Names of coloured shapes, up to four a text; all other words are passed over. Token 0 is padding."""
+
+    colours: Tensor
+    shapes: Tensor
+    context_length = 4
 
     def __init__(self) -> None:
         super().__init__()
         self.embed_dim = EMBED_DIM
+        self.tokenizer = toy_tokenizer()
         self.words = nn.Embedding(len(WORDS) + 1, DIM, padding_idx=0)
         self.pair = nn.Sequential(nn.Linear(2 * DIM, 2 * DIM), nn.GELU(), nn.Linear(2 * DIM, EMBED_DIM))
+        for part, which in (("colours", 0), ("shapes", 1)):  # rows of `words`; row 0 is padding
+            rows = [0, *(1 + WORDS.index(phrase.split()[which]) for phrase in PHRASES)]
+            self.register_buffer(part, torch.tensor(rows), persistent=False)
 
     def tokenize(self, texts: list[str]) -> Tensor:
-        """Turn N texts into int64 tokens (N,8).
+        """Turn N texts into int64 tokens (N,4).
 
         Raises:
             ValueError: a text names no colour with its shape.
         """
-        rows = [[WORDS.index(word) + 1 for word in text.split() if word in WORDS][:8] for text in texts]
-        bad = [text for text, row in zip(texts, rows, strict=True) if not row or len(row) % 2]
+        length = self.context_length
+        rows = [encoding.ids[:length] for encoding in self.tokenizer.encode_batch(texts)]
+        bad = [text for text, row in zip(texts, rows, strict=True) if not row]
         if bad:
             raise ValueError(f"texts without a colour and a shape: {', '.join(map(repr, bad))}; try 'a red circle'")
-        return torch.tensor([row + [0] * (8 - len(row)) for row in rows], dtype=torch.int64)
+        return torch.tensor([row + [PAD_ID] * (length - len(row)) for row in rows], dtype=torch.int64)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Embed int64 tokens (N,8) as float (N,C): the mean over the pairs of colour and shape."""
-        pairs = self.words(tokens).unflatten(1, (4, 2)).flatten(2)  # (N,4,2*D)
-        named = (tokens[:, ::2] > 0)[..., None]
+        """Embed int64 tokens (N,4) as float (N,C): the mean over the names."""
+        pairs = torch.cat([self.words(self.colours[tokens]), self.words(self.shapes[tokens])], dim=2)  # (N,4,2*D)
+        named = (tokens != PAD_ID)[..., None]
         embeddings: Tensor = (self.pair(pairs) * named).sum(dim=1) / named.sum(dim=1)
         return embeddings
 
 
-__all__ = ["ToyImageEncoder", "ToyTextEncoder"]
+def untrained_toy(seed: int = 0) -> TCL:
+    """Make both towers with random weights, in evaluation mode, and a grounder that adds nothing."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return TCL(ToyImageEncoder(), ToyTextEncoder(), Grounder(), PREPROCESS).eval()
+
+
+__all__ = ["ToyImageEncoder", "ToyTextEncoder", "toy_tokenizer", "untrained_toy"]

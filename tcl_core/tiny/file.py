@@ -14,12 +14,9 @@ from torch import Tensor
 
 from tcl_core.errors import ModelFileError
 from tcl_core.model import TCL
-from tcl_core.tiny.towers import TinyConfig, build_tiny
+from tcl_core.tiny.towers import FORMAT_VERSION, TinyConfig, build_tiny
 
 DEFAULT_PATH = Path(__file__).parent / "weights" / "tiny.safetensors"
-
-
-FORMAT_VERSION = 2
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

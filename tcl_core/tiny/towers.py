@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from tcl_core.encoder import DenseEncoder, Preprocess, TextEncoder, check_multiple
 from tcl_core.grounder import Grounder, SimilarityToMask
 from tcl_core.model import TCL
-from tcl_core.tiny.file import FORMAT_VERSION
 from tcl_core.tiny.folding import fold_norms
 from tcl_core.tiny.skip_decoder import SkipDecoder, Stages
 
+FORMAT_VERSION = 2
 STRIDE = 32
 SKIPS = (6, 4)  # stages of the trunk at stride 32 and 16, each the last of its stride
 FEATURE_INFO = (4, 3)  # what timm calls them

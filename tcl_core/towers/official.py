@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tcl_core.encoder import Preprocess
+from tcl_core.encoder import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from tcl_core.errors import WeightsError
 from tcl_core.grounder import Grounder, grounder_for
 from tcl_core.model import TCL
-from tcl_core.towers.heads import LAST_BLOCK_RULES
+from tcl_core.towers.names import HEADS
 from tcl_core.towers.open_clip import (
     ClipModel,
     image_encoder_from,
@@ -24,11 +24,6 @@ from tcl_core.towers.open_clip import (
 from tcl_core.towers.vit import ViTEncoder
 from tcl_core.towers.weights_file import load_strictly, read_weights_file, tensors_of
 
-HEADS = ("tcl", *LAST_BLOCK_RULES)
-
-# TCL trained on images normalised by ImageNet's statistics although its CLIP was not (the authors say so in a comment).
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 TCL_SIZE = 448
 
 BLOCK = re.compile(r"masker\.image_encoder\.backbone\.transformer\.resblocks\.(\d+)\.(.+)")
@@ -189,6 +184,7 @@ def tcl_from_clip(
             raise WeightsError(f"{checkpoint} was trained on a vision transformer and {clip.name} is none")
         image_encoder = image_encoder.with_late_blocks(_num_owned_blocks(state, image_encoder, str(checkpoint)))
         grounder, report = official_grounder(state, image_encoder, str(checkpoint))
+        # TCL trained on images normalised so although its CLIP was not (the authors say so in a comment).
         preprocess = Preprocess(IMAGENET_MEAN, IMAGENET_STD, TCL_SIZE, multiple_of=image_encoder.stride)
         if on_report:
             on_report(report)
@@ -289,7 +285,6 @@ def _check_frozen_parts(state: Mapping[str, Tensor], clip: ClipModel, path: str)
 
 
 __all__ = [
-    "HEADS",
     "ImportReport",
     "ImportedKey",
     "load_clip",

@@ -14,12 +14,12 @@ from tcl_core.errors import WeightsError
 from tcl_core.towers.attention import block_from_open_clip, block_from_timm
 from tcl_core.towers.clip_text import ClipTextEncoder, ForeignTextEncoder, linear_from
 from tcl_core.towers.heads import LAST_BLOCK_RULES, LastBlockRule
+from tcl_core.towers.names import HUB_SCHEMES
 from tcl_core.towers.resnet import ResNetEncoder
 from tcl_core.towers.trunk import TrunkEncoder
 from tcl_core.towers.vit import ClassTokenReadout, LatentReadout, MeanReadout, PatchStem, Readout, ViTEncoder
 from tcl_core.towers.weights_file import load_strictly, read_weights_file, tensors_of
 
-HUB_SCHEMES = ("hf-hub:", "local-dir:")
 # Dense prediction wants more cells than classification; 448 is the reference's window.
 DENSE_SIZE = 448
 # State dicts inside OpenAI's archives say this about themselves; others do not have these names.

@@ -20,10 +20,11 @@ import torch
 import torch.distributed as dist
 import yaml
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tcl_core.config import load_config
 from tcl_core.errors import CheckpointError, ConfigError, TrainingError
-from tcl_core.load.build import build_model
+from tcl_core.load.build import load_towers, with_grounder
 from tcl_core.model import TCL
 from tcl_core.train.allocator import keep_freed_memory
 from tcl_core.train.estimate import estimate
@@ -32,6 +33,7 @@ from tcl_core.train.hub import export_model
 from tcl_core.train.journal import journal
 from tcl_core.train.loading import open_data, parts_from
 from tcl_core.train.recipe import TrainConfig
+from tcl_core.train.toy import pretrain
 from tcl_core.train.trainer import BEST, LAST, Trainer, plain_config, stop_requests
 from tcl_core.train.validation import build_validator
 
@@ -133,7 +135,7 @@ def train(config: TrainConfig, *, resume: bool = False, dry_run: bool = False, c
         console = console or Console(stderr=True, quiet=gather.rank > 0)
         checkpoint = check_output(config, resume)
         source = open_data(config, gather, console)
-        trainer = Trainer(config, build_model(config.model, config.seed), gather, device)
+        trainer = Trainer(config, starting_model(config, console), gather, device)
         console.print(f"{len(source):,} samples; {estimate(trainer)}", markup=False)
         if dry_run:
             return trainer.model
@@ -150,6 +152,17 @@ def train(config: TrainConfig, *, resume: bool = False, dry_run: bool = False, c
                 trainer.run(parts, validator, stop=stop)
         _finish(trainer, console)
     return trainer.evaluated
+
+
+def starting_model(config: TrainConfig, console: Console) -> TCL:
+    """Make what is trained: towers, and the grounder to begin with. The toy's towers are trained first."""
+    towers = load_towers(config.model, config.seed)
+    if config.model.encoder == "toy":
+        columns = (TextColumn("a toy CLIP first"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as bars:
+            task = bars.add_task("", total=config.model.toy_steps)
+            pretrain(towers, config.model.toy_steps, config.seed, progress=lambda n, _: bars.update(task, completed=n))
+    return with_grounder(config.model, towers, config.seed)
 
 
 def _write_config(config: TrainConfig, gather: Gather) -> None:

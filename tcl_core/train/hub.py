@@ -2,21 +2,19 @@
 
     python -m tcl_core.hub CHECKPOINT DIRECTORY
 
-The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`). The frozen encoders are not repeated in it:
-config.json names them, with a hash of their weights.
+The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`); `tcl_core.load.hub` reads it.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from safetensors.torch import save_file
-from torch import Tensor
 
 from tcl_core.errors import CheckpointError
-from tcl_core.load.hub import CONFIG, FORMAT_VERSION, MODEL_TYPE, WEIGHTS
+from tcl_core.load.choice import TRAINED_CONFIG, TRAINED_WEIGHTS
+from tcl_core.load.hub import ENCODERS, FORMAT_VERSION, MODEL_TYPE, tensors_below
 from tcl_core.train.checkpoint import read_checkpoint
 
 
@@ -27,7 +25,7 @@ def export_model(checkpoint: Path, directory: Path) -> None:
         CheckpointError: no such checkpoint.
     """
     read = read_checkpoint(checkpoint)
-    averaged = _below(read.tensors, "average.module.")
+    averaged = tensors_below(read.tensors, "average.module.")
     config = read.state["config"]
     described: dict[str, Any] = {
         "model_type": MODEL_TYPE,
@@ -39,13 +37,11 @@ def export_model(checkpoint: Path, directory: Path) -> None:
         "training": {"step": read.state["step"], "miou": read.state["best_iou"], "losses": config["losses"]},
     }
     directory.mkdir(parents=True, exist_ok=True)
-    grounder = {name: value.contiguous() for name, value in (averaged or _below(read.tensors, "grounder.")).items()}
-    save_file(grounder, directory / WEIGHTS, metadata={"format": "pt"})
-    (directory / CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-
-
-def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    grounder = averaged or tensors_below(read.tensors, "grounder.")
+    encoders = {name: value for name, value in read.tensors.items() if name.startswith(ENCODERS)}
+    weights = {name: value.contiguous() for name, value in (grounder | encoders).items()}
+    save_file(weights, directory / TRAINED_WEIGHTS, metadata={"format": "pt"})
+    (directory / TRAINED_CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:

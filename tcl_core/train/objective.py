@@ -122,7 +122,7 @@ class Summarizer(nn.Module):
             features, pictures = images.features, images.images
         else:
             features, pictures = self._run(self.model.image_encoder.features, images), images
-        dense = self._run(self._ground, features).float()
+        dense = self._run(self.model.ground, features).float()
         parts: dict[str, Tensor] = {}
         if weights.tcl_f or weights.area or weights.tv:
             parts |= self._against_all_texts(dense, text_embeddings)
@@ -146,12 +146,6 @@ class Summarizer(nn.Module):
         with torch.autocast(argument.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             result: Tensor = _recomputed(function, argument) if self.recompute else function(argument)
         return result
-
-    def _ground(self, features: Tensor) -> Tensor:
-        grounder = self.model.grounder
-        refined = grounder(features)
-        embeddings: Tensor = (grounder.projection or self.model.image_encoder.project)(refined)
-        return embeddings
 
     def _logits(self, dense: Tensor, text_embeddings: Tensor) -> Tensor:
         return self.model.grounder.similarity_to_mask.logits(dense, text_embeddings)

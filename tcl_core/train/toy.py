@@ -1,11 +1,13 @@
 """How the toy's towers learn: whole scenes against their captions, as CLIP was trained."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from tcl_core.data.scenes import draw_scene
-from tcl_core.grounder import Grounder, grounder_for
-from tcl_core.load.toy import IMAGE_SIZE, PREPROCESS, ToyImageEncoder, ToyTextEncoder
+from tcl_core.load.build import ModelConfig, with_grounder
+from tcl_core.load.toy import IMAGE_SIZE, PREPROCESS, untrained_toy
 from tcl_core.model import TCL
 from tcl_core.train.gather import SingleProcess
 from tcl_core.train.losses import INITIAL_LOG_SCALE, cosines, info_nce
@@ -18,8 +20,22 @@ def scene_images(seeds: range | list[int], size: int = IMAGE_SIZE) -> tuple[Tens
     return (images - PREPROCESS.mean[0]) / PREPROCESS.std[0], [scene.caption for scene in scenes]
 
 
-def pretrain(image_encoder: ToyImageEncoder, text_encoder: ToyTextEncoder, steps: int, batch: int, seed: int) -> None:
-    """Contrast whole scenes with captions, as CLIP was trained; both encoders in place."""
+def pretrain(
+    model: TCL, steps: int, seed: int, *, batch: int = 64, progress: Callable[[int, int], None] | None = None
+) -> TCL:
+    """Contrast whole scenes with captions, as CLIP was trained; both towers are changed in place.
+
+    Args:
+        model: with the toy's towers.
+        steps: 0 leaves them random.
+        seed: of the scenes.
+        batch: scenes a step.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        The model.
+    """
+    image_encoder, text_encoder = model.image_encoder, model.text_encoder
     log_scale = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
     parameters = [*image_encoder.parameters(), *text_encoder.parameters(), log_scale]
     optimizer = torch.optim.AdamW(parameters, lr=3e-3)
@@ -33,6 +49,9 @@ def pretrain(image_encoder: ToyImageEncoder, text_encoder: ToyTextEncoder, steps
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
+        if progress:
+            progress(step + 1, steps)
+    return model
 
 
 def build_toy(*, steps: int = 400, batch: int = 64, seed: int = 0, decoder: bool = True, num_stages: int = 1) -> TCL:
@@ -45,14 +64,9 @@ def build_toy(*, steps: int = 400, batch: int = 64, seed: int = 0, decoder: bool
         decoder: give the grounder one.
         num_stages: of the decoder; each doubles the resolution of the masks.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        image_encoder, text_encoder = ToyImageEncoder(), ToyTextEncoder()
-        pretrain(image_encoder, text_encoder, steps, batch, seed)
-        grounder = grounder_for(image_encoder, num_stages)
-        if not decoder:
-            grounder = Grounder(grounder.blocks, None, grounder.projection)
-    return TCL(image_encoder, text_encoder, grounder, PREPROCESS).eval()
+    towers = pretrain(untrained_toy(seed), steps, seed, batch=batch)
+    settings = ModelConfig(encoder="toy", decoder=decoder, num_stages=num_stages)
+    return with_grounder(settings, towers, seed)
 
 
 __all__ = ["build_toy", "pretrain", "scene_images"]

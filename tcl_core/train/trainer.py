@@ -19,6 +19,7 @@ from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.samples import DataReport
 from tcl_core.errors import CheckpointError, ConfigError, TrainingError
 from tcl_core.load.fingerprint import fingerprint
+from tcl_core.load.hub import ENCODERS
 from tcl_core.model import TCL
 from tcl_core.train.checkpoint import (
     Checkpoint,
@@ -247,13 +248,18 @@ class Trainer:
     # --- checkpoints
 
     def checkpoint(self) -> Checkpoint:
-        """Gather what a continuation needs. Frozen encoders are not repeated; their hash is kept."""
+        """Gather what a continuation needs.
+
+        Frozen encoders are not repeated, their hash is kept; except the toy's, which can be had nowhere else.
+        """
         names = {parameter: name for name, parameter in self.parameters.items()}
         tensors = {f"grounder.{name}": value for name, value in self.model.grounder.state_dict().items()}
         tensors |= {f"temperatures.{name}": value for name, value in self.temperatures.state_dict().items()}
         tensors |= {f"optimizer.{k}": value for k, value in optimizer_tensors(self.optimizer, names).items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        if self.config.model.encoder == "toy":
+            tensors |= {name: v for name, v in self.model.state_dict().items() if name.startswith(ENCODERS)}
         state = {
             "step": self.step,
             "best_iou": self.best_iou,

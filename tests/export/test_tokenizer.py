@@ -17,11 +17,12 @@ import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from export.errors import SubjectError
-from export.subject import Choice, load_subject
+from export.subject import load_subject
 from export.tokenizer import TokenizerError, TokenizerFile, tokenizer_file
 from runtime.bundle import TextSpec
 from runtime.errors import VocabularyError
 from runtime.words.text_encoder import PhraseTokenizer
+from tcl_core.load.choice import ModelChoice
 
 LENGTH = 77
 WORDS = (
@@ -184,11 +185,11 @@ def test_tokenizers_that_a_file_cannot_say_are_refused(unigram: Path, clip: Any)
 
 def test_a_folder_without_its_configuration_is_refused(unigram: Path, tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(b"sentencepiece")
-    choice = Choice("ViT-B-16-SigLIP", pretrained="random", tokenizer=tmp_path)
+    choice = ModelChoice("ViT-B-16-SigLIP", pretrained="random", tokenizer=tmp_path)
     with pytest.raises(SubjectError, match=r"no tokenizer\.json and no tokenizer_config\.json in .*sentencepiece"):
         load_subject(choice)
     with pytest.raises(SubjectError, match="RN50 has CLIP's own tokenizer: leave --tokenizer out"):
-        load_subject(Choice("RN50", pretrained="random", tokenizer=unigram))
+        load_subject(ModelChoice("RN50", pretrained="random", tokenizer=unigram))
 
 
 def test_a_phrase_that_is_too_long_is_refused(clip: Any) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from tcl_core import TCL, DenseEncoder, Grounder, Preprocess, TextEncoder
+from tcl_core.load.model import LoadedModel
 from tcl_core.pictures import palette, save_picture, to_tensor
-from tcl_core.predict import Defaults, Prediction, app, draw_overlay, label_picture
+from tcl_core.predict import Prediction, app, draw_overlay, label_picture
 
 COLOURS = {"red": (1.0, 0, 0), "scarlet": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}
 
@@ -47,7 +48,7 @@ class Colours(TextEncoder):
 def runner(monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     preprocess = Preprocess((0.0,) * 3, (1.0,) * 3, size=40, multiple_of=4)
     model = TCL(Pixels(), Colours(), Grounder(), preprocess).eval()
-    monkeypatch.setattr("tcl_core.predict.load_model", lambda *_: (model, Defaults()))
+    monkeypatch.setattr("tcl_core.predict.load_model", lambda choice: LoadedModel(choice, model))
     return CliRunner()
 
 

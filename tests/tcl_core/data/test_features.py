@@ -13,7 +13,7 @@ from tcl_core.data.batches import Encoded
 from tcl_core.data.features import FeatureStore
 from tcl_core.data.scenes import draw_scene
 from tcl_core.errors import ConfigError, DataError
-from tcl_core.load.build import build_model
+from tcl_core.load.toy import untrained_toy
 from tcl_core.train.__main__ import read_config, train
 from tcl_core.train.recipe import TrainConfig
 
@@ -59,7 +59,7 @@ def test_stored_pictures_are_resized(tmp_path: Path) -> None:
     """Oracle: Pillow's antialiased resizing of the same scene, within two grey levels."""
     config = settings(tmp_path / "run", features=tmp_path / "features", reencode_size=32)
     train(config, console=QUIET)
-    model = build_model(config.model, config.seed)
+    model = untrained_toy()
     read = FeatureStore(tmp_path / "features", model.preprocess)[0, 3].image
     assert isinstance(read, Encoded)
     assert read.images is not None

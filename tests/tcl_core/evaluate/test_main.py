@@ -3,11 +3,14 @@
 import json
 import math
 import re
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner
@@ -18,12 +21,12 @@ from runtime.sources.open import open_source
 from tcl_core.errors import DataError
 from tcl_core.evaluate import __main__ as command
 from tcl_core.evaluate.benchmarks import VOID
-from tcl_core.evaluate.bundle import bundle_segment
+from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.evaluation import PictureScore, evaluate
 from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.report import exemplary
-from tcl_core.evaluate.soft_masks import SoftMasks, model_segment, whole_size
+from tcl_core.evaluate.soft_masks import Segment, SoftMasks, model_segment
 from tcl_core.prompts import Word
 from tcl_core.tiny.file import load_tiny
 
@@ -190,12 +193,33 @@ def test_pictures_of_a_report_follow_the_rule() -> None:
     assert exemplary(scores, 0) == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(320, 213), (640, 480), (200, 900), (384, 384)])
-def test_whole_pictures_are_as_large_as_in_the_runtime(width: int, height: int) -> None:
-    """Oracle: the runtime's own choice."""
+@cache
+def watched_tiny() -> tuple[list[tuple[int, ...]], Segment]:
+    """The shipped model, which writes down the size of what it is given instead of looking at it."""
+    seen: list[tuple[int, ...]] = []
+    model = load_tiny()
+
+    def masks(images: Tensor, text: Tensor, **_: object) -> Tensor:
+        seen.append(tuple(images.shape[2:]))
+        return torch.zeros(1, len(text), 1, 1)
+
+    model.masks = masks  # type: ignore[method-assign]
+    words = (Word("car", ("car",)),)
+    how = {"template_name": "none", "threshold": 0.5, "protocol": "runtime"}
+    return seen, model_segment(model, words, (), network_size=network_size, **how)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 700))
+@example(20, 3000)
+@example(3000, 20)
+@example(1, 32767)
+def test_whole_pictures_are_as_large_as_in_the_runtime(height: int, width: int) -> None:
+    """Oracle: the runtime's own choice for a frame of that size, also where a side is shorter than a multiple."""
     spec = Bundle.open("tiny").manifest.input
-    size = whole_size(Image.new("RGB", (width, height)), int(spec.size), spec.multiple_of)
-    assert size == input_size((height, width), spec)
+    seen, segment = watched_tiny()
+    segment(Image.new("RGB", (width, height)))
+    assert seen.pop() == input_size((height, width), spec)
 
 
 @pytest.mark.parametrize(("pamr", "largest"), [(False, 0.02), (True, 0.15)])
@@ -205,7 +229,15 @@ def test_the_model_and_its_bundle_give_the_same_soft_masks(pamr: bool, largest: 
     image = Image.fromarray(frame[..., ::-1])
     words = (Word("car", ("car",)), Word("road", ("road", "asphalt")))
     by_model = model_segment(
-        load_tiny(), words, (), template_name="none", threshold=0.5, protocol="runtime", size=320, pamr=pamr
+        load_tiny(),
+        words,
+        (),
+        template_name="none",
+        threshold=0.5,
+        protocol="runtime",
+        size=320,
+        pamr=pamr,
+        network_size=network_size,
     )
     by_bundle = bundle_segment(Path(__file__).parents[3] / "runtime/models/tiny.tclb", words, size=320, pamr=pamr)
     with torch.inference_mode():
@@ -266,7 +298,6 @@ class TestCommand:
 
 def test_both_ways_of_looking_at_a_picture() -> None:
     """Oracle: on a square picture of the model's own size both protocols see the same pixels; 1e-6."""
-    from tcl_core.evaluate.soft_masks import model_segment
     from tcl_core.prompts import Word
     from tcl_core.tiny.file import load_tiny
 
@@ -276,7 +307,13 @@ def test_both_ways_of_looking_at_a_picture() -> None:
     seen: list[Tensor] = []
     for protocol in ("tcl", "runtime"):
         segment = model_segment(
-            model, words, (Word("wall", ("wall",)),), template_name="none", threshold=0.5, protocol=protocol
+            model,
+            words,
+            (Word("wall", ("wall",)),),
+            template_name="none",
+            threshold=0.5,
+            protocol=protocol,
+            network_size=network_size,
         )
         with torch.inference_mode():
             masks = segment(Image.fromarray(pixels))

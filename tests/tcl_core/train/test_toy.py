@@ -14,9 +14,8 @@ from rich.console import Console
 
 from tcl_core.data.scenes import PHRASES, draw_scene
 from tcl_core.grounder import grounder_for
-from tcl_core.load.build import build_model
 from tcl_core.model import TCL
-from tcl_core.train.__main__ import read_config
+from tcl_core.train.__main__ import read_config, starting_model
 from tcl_core.train.gather import SingleProcess
 from tcl_core.train.loading import open_data, parts_from
 from tcl_core.train.losses import LossWeights
@@ -41,8 +40,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def untrained() -> TCL:
-    config = read_config([str(CONFIGS / "toy.yaml")])
-    return build_model(config.model, config.seed)
+    return starting_model(read_config([str(CONFIGS / "toy.yaml")]), Console(quiet=True))
 
 
 def trained(untrained: TCL, seed: int, weights: LossWeights, *overrides: str) -> TCL:
