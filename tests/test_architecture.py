@@ -13,7 +13,71 @@ OURS = {"tcl_core", "export", "runtime"}
 MAY_IMPORT = {"runtime": {"runtime"}, "tcl_core": {"tcl_core"}, "export": {"export", "runtime", "tcl_core"}}
 
 # An evaluation measures exported bundles too, and bundles are read by their owner.
-MAY_ALSO_IMPORT = {"tcl_core/evaluate/soft_masks.py": {"runtime"}}
+MAY_ALSO_IMPORT = {"tcl_core/evaluate/bundle.py": {"runtime"}}
+
+# Rooms inside the packages, and which others each may import. A file of the first level is a room by its own name, but
+# those that are listed together share one.
+TOGETHER = {
+    "tcl_core": {
+        "model": {"errors", "config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
+    },
+    "runtime": {
+        "base": {"errors", "version", "atomic_file", "bundle", "frame", "latency"},
+        "segmenter": {"segmenter", "segmentation", "overlay", "temporal"},
+        "command": {"__main__", "commands"},
+    },
+}
+ARROWS = {
+    "tcl_core": {
+        "model": set(),
+        "tiny": {"model"},
+        "towers": {"model"},
+        "data": {"model"},
+        "load": {"model", "tiny", "towers", "data"},
+        "predict": {"model", "load"},
+        "evaluate": {"model", "load"},
+        "train": {"model", "data", "load", "evaluate"},
+        "align": {"model", "tiny", "data", "load"},
+        "hub": {"train"},  # commands of their own name
+        "pack": {"align"},
+    },
+    "runtime": {
+        "base": {"kernels"},
+        "kernels": {"base"},
+        "sources": {"base"},
+        "engines": {"base", "words", "sources"},  # a new engine is tried on the shipped clip and words
+        "words": {"base", "engines", "segmenter"},
+        "segmenter": {"base", "kernels", "words", "engines", "sources"},
+        "sinks": {"base", "segmenter", "sources"},
+        "stream": {"base", "segmenter", "sources", "sinks"},
+        "doctor": {"base", "engines", "sinks"},
+        "command": {"base", "engines", "words", "segmenter", "sources", "sinks", "stream", "doctor"},
+    },
+}
+
+
+def modules_of(path: Path) -> set[str]:
+    """Full names of our modules that a file imports, at whatever depth, also as names of a package."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in names if is_module(name)}
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return name.split(".")[0] in OURS and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
+
+
+def room_of(module: str) -> str | None:
+    """The room that a module lies in; None for a package itself."""
+    package, *rest = module.split(".")
+    if not rest:
+        return None
+    return next((room for room, files in TOGETHER[package].items() if rest[0] in files), rest[0])
 
 
 def imported(path: Path) -> set[str]:
@@ -34,6 +98,41 @@ def test_packages_import_along_the_arrows_only(package: str) -> None:
     names = {path.relative_to(ROOT).as_posix(): imported(path) & OURS - MAY_IMPORT[package] for path in files}
     wrong = {name: found - MAY_ALSO_IMPORT.get(name, set()) for name, found in names.items()}
     assert not {path: names for path, names in wrong.items() if names}
+
+
+@pytest.mark.parametrize("package", sorted(ARROWS))
+def test_rooms_import_along_the_arrows_only(package: str) -> None:
+    wrong = []
+    for path in sorted((ROOT / package).rglob("*.py")):
+        room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+        if room is None:  # the package's own list of public names
+            continue
+        assert room in ARROWS[package], f"{path} lies in a room without arrows"
+        others = {room_of(module) for module in modules_of(path) if module.startswith(f"{package}.")}
+        wrong += [f"{path.relative_to(ROOT)} -> {other}" for other in others - ARROWS[package][room] - {room}]
+    assert not wrong
+
+
+def test_the_arrows_are_seen() -> None:
+    """Of a file whose imports are known by hand."""
+    found = modules_of(ROOT / "tcl_core" / "evaluate" / "bundle.py")
+    assert {"runtime.frame", "tcl_core.prompts", "tcl_core.evaluate.soft_masks"} <= found
+    assert [room_of(name) for name in ("tcl_core.prompts", "tcl_core.evaluate.soft_masks")] == ["model", "evaluate"]
+
+
+def test_every_module_can_be_the_first_to_be_imported() -> None:
+    """No circle of imports that only works when it is entered at the right place."""
+    files = (path for package in sorted(OURS) for path in sorted((ROOT / package).rglob("*.py")))
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.stem != "__main__"]
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    for known in [k for k in sys.modules if k.split('.')[0] in ('tcl_core', 'export', 'runtime')]:\n"
+        "        if known != 'runtime._native': del sys.modules[known]\n"
+        "    importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_runtime_imports_no_training_library() -> None:
