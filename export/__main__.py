@@ -1,5 +1,6 @@
 """The command line: `python -m export --model NAME --classes "..." --output NAME.tclb`."""
 
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -72,7 +73,10 @@ class Display:
 
 @app.command(epilog=EPILOG, no_args_is_help=True)
 def run(
-    output: Annotated[Path, typer.Option(help=f"Directory to write, NAME{SUFFIX}.")],
+    output: Annotated[
+        Path | None,
+        typer.Option(help=f"Directory to write, NAME{SUFFIX}.", show_default=f"the model's name, tiny-fp16{SUFFIX}"),
+    ] = None,
     model: Annotated[str, typer.Option(help=options.MODEL_HELP)] = "tiny",
     pretrained: options.Pretrained = None,
     checkpoint: options.Checkpoint = None,
@@ -143,9 +147,10 @@ def run(
 ) -> None:
     """Export a model as a bundle: ONNX graphs, words, and the comparison with PyTorch that vouches for them."""
     try:
-        check_replaceable(output, overwrite=overwrite)
         choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
         precision, size = _precision(dtype, fp16, int8), _size(imgsz)
+        output = output or default_output(choice, precision)
+        check_replaceable(output, overwrite=overwrite)
         if classes is not None:
             parse_classes(classes)
         if tensorrt:
@@ -211,6 +216,15 @@ def _require_tensorrt() -> None:
             f"{error}. The bundle needs none of that: export it without --tensorrt, copy it to the device, and build "
             f"the engine there with `python -m runtime engine NAME{SUFFIX}`"
         ) from None
+
+
+def default_output(choice: ModelChoice, precision: str) -> Path:
+    """Name a bundle in the current folder after what is in it: tiny.tclb, tiny-fp16.tclb, ViT-B-16-naclip.tclb."""
+    name = Path(choice.name).stem if Path(choice.model).is_file() else choice.name
+    parts = [re.sub(r"[^\w.+-]+", "-", name)]
+    parts += [choice.head] if choice.head not in (None, "tcl") else []
+    parts += [precision] if precision != "fp32" else []
+    return Path("-".join(parts) + SUFFIX)
 
 
 def _precision(dtype: str, fp16: bool, int8: bool) -> Literal["fp32", "fp16", "int8"]:

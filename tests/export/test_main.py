@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from export.__main__ import default_output
 from runtime import Segmenter
+from tcl_core.load.choice import ModelChoice
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -126,3 +128,16 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(tmp_path:
     assert "b.tclb could not be written (File too large): make room or choose another --output" in full.stderr
     assert [path.name for path in work.iterdir()] == ["b.tclb"]
     assert "red car" not in Segmenter(work / "b.tclb").names  # the one before
+
+
+@pytest.mark.parametrize(
+    ("choice", "precision", "name"),
+    [
+        (ModelChoice(), "fp16", "tiny-fp16.tclb"),
+        (ModelChoice(), "fp32", "tiny.tclb"),
+        (ModelChoice("ViT-B-16", head="naclip"), "int8", "ViT-B-16-naclip-int8.tclb"),
+        (ModelChoice("hf-hub:owner/model.v2"), "fp32", "hf-hub-owner-model.v2.tclb"),
+    ],
+)
+def test_a_bundle_is_named_after_what_is_in_it(choice: ModelChoice, precision: str, name: str) -> None:
+    assert default_output(choice, precision) == Path(name)
