@@ -102,7 +102,7 @@ class Keyframes:
     every time.
 
     Args:
-        interval: every which frame is a key frame; 1 for all.
+        interval: frames from one key frame to the next; 1 makes every frame one.
         flow: finds the motion in between.
 
     Raises:
@@ -148,7 +148,7 @@ class MovingAverage:
         self.reset()
 
     def reset(self) -> None:
-        """Begin again with the next masks."""
+        """Forget the masks so far; the average starts anew with the next ones."""
         self._average: Masks | None = None
 
     def __call__(self, masks: Masks) -> Masks:

@@ -41,7 +41,7 @@ class Pointing:
 
     @classmethod
     def of(cls, num_classes: int) -> "Pointing":
-        """Begin."""
+        """Start a score with no game played."""
         return cls(torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.int64))
 
     def add(self, masks: Tensor, truth: Tensor) -> None:
