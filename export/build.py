@@ -6,7 +6,7 @@ from pathlib import Path
 
 from export.graph import mask_stride
 from export.options import Options, check
-from export.segmenter import Segmenter, SegmenterExport
+from export.tracing import Segmenter, SegmenterExport
 from export.stages import Stages
 from export.subject import Subject
 from export.text import FILE as TEXT_ENCODER

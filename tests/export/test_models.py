@@ -134,7 +134,7 @@ def test_int8_is_calibrated_and_judged(
     subject: Subject, stages: Stages, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = Options("int8", calibration=photos)
-    monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.9)})
+    monkeypatch.setattr("export.tracing.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.9)})
     bundle = export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)
     assert bundle.manifest.segmenter.precision == "int8"
     assert bundle.manifest.segmenter.kept_fp32 == ()
@@ -144,7 +144,7 @@ def test_int8_is_calibrated_and_judged(
     assert [node.op_type for node in graph.node].count("QuantizeLinear") == 3  # one for the input of each convolution
     errors = [record.max_error for record in bundle.manifest.parity]
     assert 1e-5 < max(errors) < 0.25  # it does differ from float32, and is not noise
-    monkeypatch.setattr("export.segmenter.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
+    monkeypatch.setattr("export.tracing.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
     with pytest.raises(PrecisionError, match=r"in int8 too many labels differ .*wanted 103\.0%.* add --force"):
         export_bundle(subject, None, tmp_path / "c.tclb", options, stages=stages)
     assert not (tmp_path / "c.tclb").exists()
