@@ -6,11 +6,11 @@ from pathlib import Path
 
 from export.graph import mask_stride
 from export.options import Options, check
-from export.tracing import Segmenter, SegmenterExport
 from export.stages import Stages
 from export.subject import Subject
 from export.text import FILE as TEXT_ENCODER
 from export.text import TextGraph, export_text
+from export.tracing import Segmenter, SegmenterExport
 from runtime.bundle import (
     SCHEMA_VERSION,
     Bundle,

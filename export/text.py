@@ -8,8 +8,8 @@ import onnx
 import torch
 
 from export.errors import ParityError, SubjectError
+from export.float16 import half_storage
 from export.options import Options
-from export.precision import half_storage
 from export.stages import Stages, weights_key
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx

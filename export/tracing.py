@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from export.errors import ParityError, PrecisionError
+from export.float16 import half_arithmetic, half_storage
 from export.graph import FoldedGraph, SegmenterGraph
 from export.intermediates import Arrays, worst_tensors
 from export.operations import count_in_graph, count_in_pytorch
 from export.options import Options, default_side, input_size
 from export.parity import TOLERANCES, Case, Tolerance, cases, compare, failures, label_agreement, rare_words
 from export.pictures import Calibration, as_input, folder_pictures, shipped_pictures
-from export.precision import half_arithmetic, half_storage
 from export.quantization import Agreement, Judge, Quantizer, int8_arithmetic, quantized
 from export.rewrite import PARTS, rewritten
 from export.stages import Stages, weights_key

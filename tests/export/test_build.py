@@ -11,8 +11,8 @@ from onnx import numpy_helper
 
 from export.build import export_bundle
 from export.errors import ParityError, PrecisionError
+from export.float16 import SMALL, largest_numbers
 from export.options import Options
-from export.precision import SMALL, largest_numbers
 from export.stages import Stages
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import PrecisionError
+from export.float16 import SMALL, half_arithmetic, half_storage, largest_numbers, overflowing_nodes
 from export.intermediates import run_with_outputs
-from export.precision import SMALL, half_arithmetic, half_storage, largest_numbers, overflowing_nodes
 
 ROWS = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
 
