@@ -1,4 +1,15 @@
-"""What can go wrong in an export; each message says what was given, what was expected and what to do."""
+"""Every error that this package raises on purpose.
+
+    ExportError
+    ├── SubjectError            no such model, or one that cannot be exported
+    │   └── TokenizerError      its words cannot be read without Python packages
+    ├── OptionError             options that contradict each other or the model
+    ├── PrecisionError          not in the precision that was asked for
+    └── ParityError             the exported graph does something else
+
+What `export` reads and writes through `runtime` raises errors of `runtime/errors.py`. Each message says what was given,
+what was expected and what to do.
+"""
 
 
 class ExportError(Exception):
@@ -7,6 +18,10 @@ class ExportError(Exception):
 
 class SubjectError(ExportError):
     """There is no such model to export, or it cannot be exported."""
+
+
+class TokenizerError(SubjectError):
+    """The tokenizer cannot be written as a file that the runtime reads."""
 
 
 class OptionError(ExportError):

@@ -13,13 +13,11 @@ import ftfy
 import ftfy.chardata
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from export.errors import TokenizerError
+
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 ENTITIES = {"lt": "<", "gt": ">", "quot": '"', "apos": "'", "#39": "'", "nbsp": " ", "amp": "&"}
 """Replaced twice, as open_clip does; `amp` is last, so that the second round finds what the first uncovered."""
-
-
-class TokenizerError(ValueError):
-    """A tokenizer cannot be written as a file that the runtime reads."""
 
 
 @dataclass(frozen=True)
@@ -133,4 +131,4 @@ def _basic_cleaning() -> list[Any]:
     ]
 
 
-__all__ = ["TokenizerError", "TokenizerFile", "cleaning", "tokenizer_file"]
+__all__ = ["TokenizerFile", "cleaning", "tokenizer_file"]

@@ -16,9 +16,9 @@ import sentencepiece
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-from export.errors import SubjectError
+from export.errors import SubjectError, TokenizerError
 from export.subject import load_subject
-from export.tokenizer import TokenizerError, TokenizerFile, tokenizer_file
+from export.tokenizer import TokenizerFile, tokenizer_file
 from runtime.bundle import TextSpec
 from runtime.errors import VocabularyError
 from runtime.words.text_encoder import PhraseTokenizer
