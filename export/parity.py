@@ -1,5 +1,6 @@
 """The comparison that vouches for a bundle: PyTorch against ONNX, on real pictures, on shapes that were not traced."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,20 +101,37 @@ def _cosine(a: FloatArray, b: FloatArray) -> float:
 
 
 def failures(records: Sequence[ParityRecord], tolerance: Tolerance) -> str:
-    """Describe what is outside a tolerance; empty if nothing is. NaN always is.
+    """Describe what is outside a tolerance; empty if nothing is. A number that is not finite always is.
 
     Labels are judged over all comparisons together: a small map has too few cells for a share of 99.5 %.
     """
-    problems = [
-        f"{r.size[0]}x{r.size[1]}, batch {r.batch}, {r.words} words: max error {r.max_error:.2g} "
-        f"(allowed {tolerance.max_error:g})"
-        for r in records
-        if not r.max_error <= tolerance.max_error
-    ]
+    problems = [problem for record in records if (problem := _failure(record, tolerance))]
     agreement = label_agreement(records)
-    if agreement < tolerance.label_agreement:
+    if not agreement >= tolerance.label_agreement:
         problems.append(f"label agreement {agreement:.2%} (at least {tolerance.label_agreement:.1%})")
     return "; ".join(problems)
+
+
+def _failure(record: ParityRecord, tolerance: Tolerance) -> str:
+    finite = is_finite(record)
+    if finite and record.max_error <= tolerance.max_error:
+        return ""
+    problem = (
+        f"{record.size[0]}x{record.size[1]}, batch {record.batch}, {record.words} words: max error "
+        f"{record.max_error:.2g} (allowed {tolerance.max_error:g})"
+    )
+    if finite:
+        return problem
+    return (
+        f"{problem}, mean error {record.mean_error:.2g}, label agreement {record.label_agreement:.2%}, cosine "
+        f"{record.cosine}: expected finite numbers"
+    )
+
+
+def is_finite(record: ParityRecord) -> bool:
+    """Tell whether all that was measured is a number that means something."""
+    cosine = () if record.cosine is None else (record.cosine,)
+    return all(map(math.isfinite, (record.max_error, record.mean_error, record.label_agreement, *cosine)))
 
 
 def label_agreement(records: Sequence[ParityRecord]) -> float:
