@@ -5,18 +5,17 @@ TensorRT 11 has no precision switches any more, so the graph itself must say wha
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxconverter_common.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from export.errors import PrecisionError
-from export.intermediates import run_with_outputs
+from export.intermediates import Arrays, run_with_outputs
 
 SMALL = 16384
 """Elements. Smaller tensors stay in float32: biases, first layers, depthwise kernels.
@@ -64,7 +63,7 @@ SQUARING = ("ReduceL2", "LayerNormalization")
 
 
 def half_arithmetic(
-    model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]], accept: Callable[[onnx.ModelProto], str]
+    model: onnx.ModelProto, inputs: Iterable[Arrays], accept: Callable[[onnx.ModelProto], str]
 ) -> tuple[onnx.ModelProto, tuple[str, ...]]:
     """Compute in float16, and in float32 where float16 would overflow or parity needs it.
 
@@ -128,8 +127,7 @@ def _keep_outputs(model: onnx.ModelProto) -> None:
 
 def _with_own_weights(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto:
     """Copy a graph so that no weight is shared between a node that stays in float32 and one that does not."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     shared = {name for node in copy.graph.node if node.name not in kept for name in node.input}
     weights = {weight.name: weight for weight in copy.graph.initializer if weight.name in shared}
     own: dict[str, str] = {}
@@ -144,7 +142,7 @@ def _with_own_weights(model: onnx.ModelProto, kept: set[str]) -> onnx.ModelProto
     return copy
 
 
-def overflowing_nodes(model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:
+def overflowing_nodes(model: onnx.ModelProto, inputs: Iterable[Arrays]) -> dict[str, float]:
     """Find nodes that read or write numbers near or beyond the largest of float16, or square them inside.
 
     Returns:
@@ -164,13 +162,12 @@ def overflowing_nodes(model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.
     return found
 
 
-def largest_numbers(model: onnx.ModelProto, inputs: Iterable[Mapping[str, npt.NDArray[Any]]]) -> dict[str, float]:
+def largest_numbers(model: onnx.ModelProto, inputs: Iterable[Arrays]) -> dict[str, float]:
     """Measure the largest absolute number of every float32 tensor of a graph, weights included."""
     typed = onnx.shape_inference.infer_shapes(model).graph
     floats = {v.name for v in (*typed.value_info, *typed.output) if v.type.tensor_type.elem_type == TensorProto.FLOAT}
     names = [name for node in model.graph.node for name in node.output if name in floats]
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = deepcopy(model)
     for name in names:
         probed.graph.node.append(helper.make_node("Abs", [name], [f"{name}/abs"]))
         probed.graph.node.append(helper.make_node("ReduceMax", [f"{name}/abs"], [f"{name}/max"], keepdims=0))
@@ -195,8 +192,7 @@ def half_storage(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         PrecisionError: a weight is beyond the largest number of float16.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = deepcopy(model)
     casts = []
     for weight in copy.graph.initializer:
         if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < SMALL:

@@ -1,6 +1,7 @@
 """Where an ONNX graph goes wrong: its tensors against PyTorch's, name by name."""
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +97,7 @@ def run_with_outputs(
     import onnxruntime
 
     wanted = list(dict.fromkeys(names))
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = deepcopy(model)
     del probed.graph.output[:]
     for name in wanted:
         value = onnx.ValueInfoProto(name=name)

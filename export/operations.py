@@ -5,7 +5,6 @@ from copy import deepcopy
 from math import prod
 from typing import Any, Literal
 
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import NodeProto, TensorProto, helper
@@ -13,23 +12,22 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.intermediates import run_with_outputs
+from export.intermediates import Arrays, run_with_outputs
 
 COUNTED = ("Conv", "MatMul", "Gemm", "Einsum", "Attention")
 """Operators of graphs that are traced here. Attention comes with opset 23."""
 
 
-def count_in_graph(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> int:
+def count_in_graph(model: onnx.ModelProto, inputs: Arrays) -> int:
     """Count multiply-adds of convolutions and matrix products, by running the graph once and asking for shapes."""
     return sum(counts_in_graph(model, inputs).values())
 
 
-def counts_in_graph(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
+def counts_in_graph(model: onnx.ModelProto, inputs: Arrays) -> dict[str, int]:
     """Count them for each node, by the name of its output."""
     nodes = [node for node in model.graph.node if node.op_type in COUNTED]
     names = sorted({name for node in nodes for name in (*node.input[:2], *node.output)})
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
+    probed = deepcopy(model)
     probed.graph.node.extend(helper.make_node("Shape", [name], [f"{name}/shape"]) for name in names)
     found = run_with_outputs(probed, inputs, [f"{name}/shape" for name in names], TensorProto.INT64)
     shapes = {name: tuple(int(side) for side in found[f"{name}/shape"]) for name in names}

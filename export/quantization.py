@@ -4,6 +4,7 @@ Which products bear it is found out by trying: each alone, then without those th
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +14,10 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 
 from export.errors import PrecisionError
-from export.intermediates import run_with_outputs
+from export.intermediates import Arrays, run_with_outputs
 from export.operations import counts_in_graph
 from export.products import Product, products
 from export.rounding import Moments, Rounded, rounded
-
-Arrays = Mapping[str, npt.NDArray[Any]]
 
 LEAST_SHARE = 0.1
 """Of the multiply-adds: less is not worth an int8 graph."""
@@ -88,8 +87,7 @@ class Quantizer:
 
     def quantized(self, chosen: Collection[Product]) -> onnx.ModelProto:
         """Make a copy of the graph with these products in int8."""
-        copy = onnx.ModelProto()
-        copy.CopyFrom(self._model)
+        copy = deepcopy(self._model)
         wanted = {product.name: product for product in chosen}
         scales = {product.input: max(self._largest[product.input], 1e-9) / 127 for product in chosen}
         given = [value.name for value in copy.graph.input if value.name in scales]
