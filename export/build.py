@@ -1,22 +1,26 @@
-"""The whole export: text encoder and words -> segmenter in its precision, compared with PyTorch -> bundle."""
+"""The whole export: words encoded -> segmenter rewritten, traced, in its precision, compared with PyTorch -> bundle."""
 
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
-from export.graph import mask_stride
+from export.comparison import run_pytorch, verdict
+from export.contract import Contract, segmenter_contract
+from export.graph import SegmenterGraph, mask_stride
 from export.options import Options, check
+from export.pictures import load_pictures
+from export.precision import LoweredGraph, lower_precision
 from export.stages import Stages
 from export.subject import Subject
-from export.text import FILE as TEXT_ENCODER
 from export.text import TextGraph, export_text
-from export.tracing import Segmenter, SegmenterExport
+from export.tracing import count_operations, trace_segmenter
 from runtime.bundle import (
     SCHEMA_VERSION,
     Bundle,
-    InputSpec,
     Manifest,
+    OperationsRecord,
     OutputSpec,
+    ParityRecord,
     SourceRecord,
     check_replaceable,
     file_records,
@@ -37,7 +41,7 @@ def export_bundle(
     overwrite: bool = False,
     stages: Stages | None = None,
 ) -> Bundle:
-    """Export a model with its words.
+    """Export a model with its words: check, load, trace, rewrite, lower the precision, compare, write.
 
     Args:
         subject: the model.
@@ -56,28 +60,46 @@ def export_bundle(
     check_replaceable(output, overwrite=overwrite)
     check(options, subject)
     words = parse_classes(subject.classes if classes is None else classes)
+    pictures = load_pictures(options.calibration)
+
     text = export_text(subject, options, words, stages)
-    export = SegmenterExport(subject, options, text.vocabulary.embeddings, stages)
-    segmenter = export.run()
+    contract = segmenter_contract(subject, options, text.vocabulary.embeddings)
+    reference = SegmenterGraph(subject.model, options.kp_weight).eval()
+    traced = trace_segmenter(reference, options.rewriting, contract, stages)
+    operations = count_operations(traced, stages)
+    comparison = run_pytorch(reference, contract, pictures, options, stages)
+    lowered = lower_precision(traced, comparison, pictures, options, stages)
+    parity = verdict(lowered.data, comparison, traced, stages, force=options.force)
+
     stages.tell("writing the bundle", "begins")
+    files = _files(subject, options, text, lowered)
+    manifest = _manifest(
+        subject, options, text, contract, lowered, name=output.stem, operations=operations, parity=parity, files=files
+    )
+    return write_bundle(output, manifest, files, overwrite=overwrite)
+
+
+def _files(subject: Subject, options: Options, text: TextGraph, lowered: LoweredGraph) -> dict[str, bytes]:
     files = {
-        segmenter.spec.file: segmenter.data,
+        lowered.spec.file: lowered.data,
         VOCABULARY: text.vocabulary.to_bytes(),
         MODEL_CARD: subject.model_card,
     }
     if options.keeps_text_encoder:
-        files |= {TEXT_ENCODER: text.data, subject.text.tokenizer: subject.tokenizer}
-    manifest = _manifest(subject, options, output.stem, export.input_spec, segmenter, text, files)
-    return write_bundle(output, manifest, files, overwrite=overwrite)
+        files |= {text.spec.file: text.data, subject.text.tokenizer: subject.tokenizer}
+    return files
 
 
 def _manifest(
     subject: Subject,
     options: Options,
-    name: str,
-    input_spec: InputSpec,
-    segmenter: Segmenter,
     text: TextGraph,
+    contract: Contract,
+    lowered: LoweredGraph,
+    *,
+    name: str,
+    operations: OperationsRecord,
+    parity: tuple[ParityRecord, ...],
     files: dict[str, bytes],
 ) -> Manifest:
     background = subject.background
@@ -91,18 +113,14 @@ def _manifest(
         source=SourceRecord(
             model=subject.name, checkpoint_sha256=subject.checkpoint_sha256, kp_weight=options.kp_weight
         ),
-        input=input_spec,
-        segmenter=segmenter.spec,
+        input=contract.input,
+        segmenter=lowered.spec,
         text_encoder=text.spec if options.keeps_text_encoder else None,
         text=subject.text if options.keeps_text_encoder else None,
-        output=OutputSpec(
-            stride=mask_stride(subject.model),
-            refine=subject.refine,
-            channels=text.vocabulary.embeddings.shape[1],
-        ),
+        output=OutputSpec(stride=mask_stride(subject.model), refine=subject.refine, channels=contract.channels),
         background=background,
         vocabulary=VOCABULARY,
-        parity=segmenter.parity,
-        operations=segmenter.operations,
+        parity=parity,
+        operations=operations.model_copy(update={"int8_share": lowered.int8_share}),
         files=file_records(files),
     )

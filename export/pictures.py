@@ -1,7 +1,7 @@
 """Real pictures: what the exported graph is compared and calibrated on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -23,23 +23,37 @@ FEWEST = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
-    """Pictures of the kind that the camera will see, divided by what they serve for.
+class Pictures:
+    """Real pictures, divided by what they serve for.
 
     Attributes:
-        measured: half of them: the size of numbers, and how they go together.
-        searched: a quarter: what may be in int8.
-        judged: a quarter: whether the result is written.
+        judged: whether the result is written.
+        measured: for int8, the size of numbers, and how they go together.
+        searched: for int8, what may be in it.
     """
 
-    measured: list[BGR]
-    searched: list[BGR]
     judged: list[BGR]
+    measured: list[BGR] = field(default_factory=list)
+    searched: list[BGR] = field(default_factory=list)
 
     @classmethod
-    def divided(cls, pictures: Sequence[BGR]) -> "Calibration":
-        """Deal pictures out in turn."""
-        return cls(list(pictures[1::2]), list(pictures[2::4]), list(pictures[::4]))
+    def divided(cls, pictures: Sequence[BGR]) -> "Pictures":
+        """Deal pictures out in turn: a quarter to judge, half to measure, a quarter to search."""
+        return cls(judged=list(pictures[::4]), measured=list(pictures[1::2]), searched=list(pictures[2::4]))
+
+
+def load_pictures(calibration: Path | None) -> Pictures:
+    """Read the pictures that a graph is calibrated and compared on.
+
+    Args:
+        calibration: folder of pictures like those the camera will see; None for the shipped ones, to compare alone.
+
+    Raises:
+        OptionError: see `folder_pictures`.
+    """
+    if calibration is None:
+        return Pictures(judged=shipped_pictures())
+    return Pictures.divided(folder_pictures(calibration))
 
 
 def shipped_pictures() -> list[BGR]:

@@ -144,7 +144,7 @@ def test_a_graph_that_differs_from_pytorch_is_not_written(
         weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
         return model
 
-    monkeypatch.setattr("export.tracing.half_storage", damage)
+    monkeypatch.setattr("export.precision.half_storage", damage)
     with pytest.raises(
         ParityError, match=r"differs from PyTorch: 56x104, batch 1, 1 words: max error.*Worst tensors.* in "
     ):

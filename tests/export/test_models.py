@@ -16,7 +16,7 @@ import torch
 from export.build import export_bundle
 from export.errors import OptionError, PrecisionError, SubjectError
 from export.options import Options
-from export.pictures import Calibration
+from export.pictures import Pictures
 from export.stages import Stages
 from export.subject import Subject, load_subject
 from runtime import Segmenter
@@ -134,7 +134,7 @@ def test_int8_is_calibrated_and_judged(
     subject: Subject, stages: Stages, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = Options("int8", calibration=photos)
-    monkeypatch.setattr("export.tracing.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.9)})
+    monkeypatch.setattr("export.comparison.TOLERANCES", {"int8": replace(_int8(), label_agreement=0.9)})
     bundle = export_bundle(subject, None, tmp_path / "b.tclb", options, stages=stages)
     assert bundle.manifest.segmenter.precision == "int8"
     assert bundle.manifest.segmenter.kept_fp32 == ()
@@ -144,7 +144,7 @@ def test_int8_is_calibrated_and_judged(
     assert [node.op_type for node in graph.node].count("QuantizeLinear") == 3  # one for the input of each convolution
     errors = [record.max_error for record in bundle.manifest.parity]
     assert 1e-5 < max(errors) < 0.25  # it does differ from float32, and is not noise
-    monkeypatch.setattr("export.tracing.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
+    monkeypatch.setattr("export.comparison.TOLERANCES", {"int8": replace(_int8(), label_agreement=1.01)})
     with pytest.raises(PrecisionError, match=r"in int8 too many labels differ .*wanted 103\.0%.* add --force"):
         export_bundle(subject, None, tmp_path / "c.tclb", options, stages=stages)
     assert not (tmp_path / "c.tclb").exists()
@@ -153,18 +153,22 @@ def test_int8_is_calibrated_and_judged(
 
 
 def test_int8_wants_more_than_a_few_pictures(subject: Subject, tmp_path: Path, photos: Path) -> None:
+    """And says so before anything long begins."""
+    begun: list[str] = []
+    stages = Stages(tell=lambda stage, fate: begun.append(stage))
     (photos / "0.png").unlink()
     with pytest.raises(OptionError, match=r"7 pictures in .*photos, expected 8 at least"):
-        export_bundle(subject, None, tmp_path / "b.tclb", Options("int8", calibration=photos))
+        export_bundle(subject, None, tmp_path / "b.tclb", Options("int8", calibration=photos), stages=stages)
     (photos / "0.png").write_bytes(b"<html>")
     with pytest.raises(OptionError, match=r"0\.png is no picture that can be read, or is damaged"):
-        export_bundle(subject, None, tmp_path / "b.tclb", Options("int8", calibration=photos))
+        export_bundle(subject, None, tmp_path / "b.tclb", Options("int8", calibration=photos), stages=stages)
+    assert begun == []
     assert not (tmp_path / "b.tclb").exists()
 
 
 def test_pictures_are_dealt_out_once() -> None:
     pictures = [np.full((1, 1, 3), number, np.uint8) for number in range(9)]
-    dealt = Calibration.divided(pictures)
+    dealt = Pictures.divided(pictures)
     numbers = [[int(picture[0, 0, 0]) for picture in part] for part in (dealt.measured, dealt.searched, dealt.judged)]
     assert numbers == [[1, 3, 5, 7], [2, 6], [0, 4, 8]]
 
