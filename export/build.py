@@ -41,7 +41,7 @@ def export_bundle(
     overwrite: bool = False,
     stages: Stages | None = None,
 ) -> Bundle:
-    """Export a model with its words: check, load, trace, rewrite, lower the precision, compare, write.
+    """Export a model with its words: check, load, rewrite and trace, lower the precision, compare, write.
 
     Args:
         subject: the model.

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import onnx
@@ -67,10 +68,10 @@ def lower_precision(
     """
     data = traced.data
     if options.precision == "fp16":
-        make = lambda: _in_float16(traced, comparison, stages)  # noqa: E731
+        make = partial(_in_float16, traced, comparison, stages)
         data = stages.result("converting to float16", _key(traced, comparison), make)
     elif options.precision == "int8":
-        make = lambda: _in_int8(traced, comparison, pictures, force=options.force)  # noqa: E731
+        make = partial(_in_int8, traced, comparison, pictures, force=options.force)
         seen = [_digest(picture.tobytes()) for picture in (*pictures.measured, *pictures.searched)]
         key = [*_key(traced, comparison), seen, options.force]
         data = stages.result("calibrating int8, and finding what bears it", key, make)
