@@ -49,7 +49,7 @@ class DataConfig:
     phrases: bool = False
     near: float = 0.75
     features: str = ""
-    reencode_size: int = Field(0, ge=0)
+    reencode_size: Annotated[int, Field(ge=0)] = 0
     rephrase: float = 0.0
     wordnet: str = "/usr/share/wordnet"
 

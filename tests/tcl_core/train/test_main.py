@@ -15,6 +15,7 @@ import open_clip
 import pytest
 import torch
 import webdataset
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 
 from tcl_core.data.scenes import Scenes
@@ -29,8 +30,9 @@ from tcl_core.train.checkpoint import read_checkpoint
 from tcl_core.train.estimate import estimate
 from tcl_core.train.gather import SingleProcess
 from tcl_core.train.hub import main as hub_main
+from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.toy import scene_images
-from tcl_core.train.trainer import Trainer
+from tcl_core.train.trainer import Trainer, plain_config
 
 ROOT = Path(__file__).parents[3]
 TOY = str(ROOT / "configs" / "toy.yaml")
@@ -297,6 +299,14 @@ def test_a_full_disk_stops_the_run_with_its_checkpoint_intact(tmp_path: Path) ->
     assert read_checkpoint(tmp_path / "full" / "last.safetensors").state["step"] == 2
     assert run(tmp_path / "full", *options, flags=("--resume",)) == 0
     assert same_tensors(tmp_path / "full" / "last.safetensors", tmp_path / "free" / "last.safetensors")
+
+
+def test_settings_made_in_python_are_plain_values() -> None:
+    """Identity: what `read_config` makes of a file that says no more than this."""
+    config = TrainConfig(output="out")
+    assert plain_config(config) == plain_config(TypeAdapter(TrainConfig).validate_python({"output": "out"}))
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        TypeAdapter(TrainConfig).validate_python({"output": "out", "data": {"reencode_size": -1}})
 
 
 def test_settings_of_several_files_lie_over_each_other(tmp_path: Path) -> None:
