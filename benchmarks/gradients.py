@@ -67,7 +67,7 @@ def gradient(model: TCL, config: TrainConfig, weights: LossWeights, parts: list[
     with torch.no_grad():
         embeddings = model.encode_text(model.text_encoder.tokenize(texts)).float()
     pairing = Pairing(own, chosen, near_texts(embeddings, config.data.near))
-    objective = Objective(weights, Temperatures(), config.area_prior, SingleProcess())
+    objective = Objective(weights, Temperatures(weights), config.area_prior, SingleProcess())
     model.grounder.zero_grad()
     images = [part.images for part in parts]
     backward(Summarizer(model, weights), objective, images, embeddings, GumbelMasks(0, step), pairing=pairing)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tcl_core.data.batches import Encoded
 from tcl_core.encoder import DenseEncoder
-from tcl_core.train.objective import GumbelMasks, Summarizer, sum_terms
+from tcl_core.train.objective import GumbelMasks, Summarizer
 from tcl_core.train.recipe import DataConfig
 from tcl_core.train.schedule import set_phase
 
@@ -74,7 +74,7 @@ def _measure(summarize: Summarizer, images: Tensor | Encoded, texts: Tensor) -> 
     start = time.perf_counter()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         summary = summarize(images, texts, 0, GumbelMasks(0, 0))
-    total = sum_terms([tensor.sum() for tensor in summary.tensors().values()])
+    total = torch.stack([tensor.sum() for tensor in summary.tensors().values()]).sum()
     if total.requires_grad:
         total.backward()  # type: ignore[no-untyped-call]
     if texts.is_cuda:

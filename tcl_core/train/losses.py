@@ -2,11 +2,11 @@
 
 Three of them contrast images with texts and differ only in what stands for the image: the image itself, the image with
 everything but its text's mask blanked (TCL_v), or its features pooled by each text's mask (TCL_f). All three look at a
-matrix of cosines, image i against text j.
+matrix of cosines, image i against text j. `tcl_core.train.objective.Objective` weights the terms and adds them up.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -43,9 +43,14 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         """Refuse weights that train nothing or backwards."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = vars(self)
         if any(not value >= 0 for value in values.values()) or not any(values.values()):
             raise ValueError(f"loss weights {values}: expected numbers of 0 or more, and one above 0 at least")
+
+    @property
+    def need_masks(self) -> bool:
+        """Whether a mask enters the loss: all terms look at masks but the plain contrast."""
+        return any(value for name, value in vars(self).items() if name != "contrastive")
 
 
 @dataclass(frozen=True)
@@ -82,27 +87,7 @@ class Summary:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are there, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-
-@dataclass(frozen=True, eq=False)
-class Losses:
-    """Every term before it is weighted, scalar; None where it is switched off."""
-
-    tcl_v: Tensor | None = None
-    tcl_f: Tensor | None = None
-    contrastive: Tensor | None = None
-    area_positive: Tensor | None = None
-    area_negative: Tensor | None = None
-    tv_embeddings: Tensor | None = None
-    tv_masks: Tensor | None = None
-    region: Tensor | None = None
-
-    def terms(self) -> dict[str, Tensor]:
-        """The terms that are on, by name."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def cosines(embeddings: Tensor, text_embeddings: Tensor) -> Tensor:
@@ -185,72 +170,30 @@ def area_losses(areas: Tensor, prior: AreaPrior, gather: Gather) -> tuple[Tensor
 
 
 class Temperatures(nn.Module):
-    """The learned scale of each contrast, as its logarithm; a name is that of the term in `Losses`."""
+    """The learned scale of each contrast, as its logarithm; one whose term is switched off is frozen."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: LossWeights) -> None:
         super().__init__()
-        self.tcl_v = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
-        self.tcl_f = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
-        self.contrastive = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
-        self.region = nn.Parameter(torch.tensor(INITIAL_LOG_SCALE))
 
+        def log_scale(weight: float) -> nn.Parameter:
+            return nn.Parameter(torch.tensor(INITIAL_LOG_SCALE), requires_grad=weight > 0)
 
-def compute_losses(
-    summary: Summary, weights: LossWeights, temperatures: Temperatures, prior: AreaPrior, gather: Gather
-) -> Losses:
-    """Compute the terms whose weight is not 0, unweighted, in float32.
-
-    Args:
-        summary: holds what these terms need, see `Summary`.
-        weights: only which are 0 matters here.
-        temperatures: scales of the contrasts.
-        prior: of the area terms.
-        gather: exchanges with the other processes.
-    """
-    parts = {name: tensor.float() for name, tensor in summary.tensors().items()}
-    on: dict[str, Tensor] = {}
-    if weights.tcl_v:
-        on["tcl_v"] = info_nce(parts["masked_cosines"], temperatures.tcl_v, gather)
-    if weights.tcl_f:
-        on["tcl_f"] = info_nce(parts["feature_cosines"], temperatures.tcl_f, gather)
-    if weights.contrastive:
-        on["contrastive"] = info_nce(parts["image_cosines"], temperatures.contrastive, gather)
-    if weights.area:
-        on["area_positive"], on["area_negative"] = area_losses(parts["areas"], prior, gather)
-    if weights.tv:
-        on["tv_embeddings"] = parts["embedding_variation"].mean()
-        on["tv_masks"] = parts["mask_variation"].mean()
-    return Losses(**on)
-
-
-def weigh(losses: Losses, weights: LossWeights) -> dict[str, Tensor]:
-    """Multiply every term by its weight, the only place where this happens; the loss is the sum."""
-    weight_of = {
-        "tcl_v": weights.tcl_v,
-        "tcl_f": weights.tcl_f,
-        "contrastive": weights.contrastive,
-        "area_positive": weights.area,
-        "area_negative": weights.area,
-        "tv_embeddings": weights.tv,
-        "tv_masks": weights.tv,
-        "region": weights.region,
-    }
-    return {name: weight_of[name] * term for name, term in losses.terms().items()}
+        self.tcl_v = log_scale(weights.tcl_v)
+        self.tcl_f = log_scale(weights.tcl_f)
+        self.contrastive = log_scale(weights.contrastive)
+        self.region = log_scale(weights.region)
 
 
 __all__ = [
     "AreaPrior",
     "LossWeights",
-    "Losses",
     "Summary",
     "Temperatures",
     "area_losses",
-    "compute_losses",
     "cosines",
     "info_nce",
     "mask_images",
     "pool_by_masks",
     "pooled_cosines",
     "total_variation",
-    "weigh",
 ]

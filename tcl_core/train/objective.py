@@ -1,8 +1,9 @@
 """From images and texts to the loss and its gradients: the model run for the losses, in chunks and in parts."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,20 +17,19 @@ from tcl_core.model import TCL
 from tcl_core.train.gather import Gather
 from tcl_core.train.losses import (
     AreaPrior,
-    Losses,
     LossWeights,
     Summary,
     Temperatures,
-    compute_losses,
+    area_losses,
     cosines,
+    info_nce,
     mask_images,
     pool_by_masks,
     pooled_cosines,
     total_variation,
-    weigh,
 )
 from tcl_core.train.pairing import Pairing
-from tcl_core.train.phrase_losses import compute_phrase_losses
+from tcl_core.train.phrase_losses import phrase_areas, phrase_nce, region_nce
 
 # (B,h,w) logits and the number of the first one's sample in the batch of the run -> (B,h,w) in {0, 1}
 MaskSampler = Callable[[Tensor, int], Tensor]
@@ -93,7 +93,7 @@ class Summarizer(nn.Module):
         self.reencoder = model.image_encoder.frozen() if weights.tcl_v else model.image_encoder
         model.image_encoder.requires_grad_(False)
         model.text_encoder.requires_grad_(False)
-        if not (weights.tcl_v or weights.tcl_f or weights.area or weights.tv or weights.region):
+        if not weights.need_masks:
             # No mask enters the loss, and a parameter without a gradient would stop DistributedDataParallel.
             model.grounder.similarity_to_mask.requires_grad_(False)
 
@@ -172,7 +172,9 @@ class Summarizer(nn.Module):
 
     def _against(self, dense: Tensor, text_embeddings: Tensor) -> dict[str, Tensor]:
         masks = self._logits(dense, text_embeddings).sigmoid()  # (B,n,h,w)
-        block = {"areas": masks.mean(dim=(2, 3))}
+        block: dict[str, Tensor] = {}
+        if self.weights.area:
+            block["areas"] = masks.mean(dim=(2, 3))
         if self.weights.tv:
             block["mask_variation"] = total_variation(masks)
         if self.weights.tcl_f:
@@ -181,21 +183,73 @@ class Summarizer(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
+class Term:
+    """One term of the loss: its name in the log, its weight, and its value before it is weighted, a scalar."""
+
+    name: str
+    weight: float
+    value: Tensor
+
+    @property
+    def weighted(self) -> Tensor:
+        """What is added to the loss."""
+        return self.weight * self.value
+
+
+@dataclass(frozen=True, eq=False)
 class Objective:
-    """The loss of the run: terms, weights, temperatures, prior and the other processes."""
+    """The loss of a run, a weighted sum (paper, section 3.3): every term is named, weighted and computed here."""
 
     weights: LossWeights
     temperatures: Temperatures
     prior: AreaPrior
     gather: Gather
 
-    def __call__(self, summary: Summary, pairing: Pairing | None = None) -> Losses:
-        """Compute the unweighted terms of this process's share of the batch; with a pairing, of the whole batch."""
-        if pairing is not None:
+    def __call__(self, summary: Summary, pairing: Pairing | None = None) -> list[Term]:
+        """Compute the terms whose weight is not 0, in float32.
+
+        Args:
+            summary: of this process's images.
+            pairing: of all images of the run, if they own several texts; otherwise image i of the run owns text i.
+
+        Returns:
+            The terms of this process's images; with a pairing, of the whole batch.
+
+        Raises:
+            ValueError: the region term is on, and there is no pairing.
+        """
+        weights, scales = self.weights, self.temperatures
+        known = {name: tensor.float() for name, tensor in summary.tensors().items()}
+        if pairing is None:
+            contrast = contrast_masked = partial(info_nce, gather=self.gather)
+            compare_areas = partial(area_losses, prior=self.prior, gather=self.gather)
+        else:
             # Texts belong to several images, so that every process computes the loss of the whole batch.
-            parts = {name: self.gather.all(tensor.float()) for name, tensor in summary.tensors().items()}
-            return Losses(**compute_phrase_losses(parts, self.weights, self.temperatures, self.prior, pairing))
-        return compute_losses(summary, self.weights, self.temperatures, self.prior, self.gather)
+            known = {name: self.gather.all(tensor) for name, tensor in known.items()}
+            contrast = partial(phrase_nce, pairing=pairing)
+            # An image under one mask shows that thing alone.
+            contrast_masked = partial(phrase_nce, pairing=pairing.chosen_alone())
+            compare_areas = partial(phrase_areas, prior=self.prior, pairing=pairing)
+
+        terms: list[Term] = []
+        if weights.tcl_v:
+            terms.append(Term("tcl_v", weights.tcl_v, contrast_masked(known["masked_cosines"], scales.tcl_v)))
+        if weights.tcl_f:
+            terms.append(Term("tcl_f", weights.tcl_f, contrast(known["feature_cosines"], scales.tcl_f)))
+        if weights.contrastive:
+            terms.append(Term("contrastive", weights.contrastive, contrast(known["image_cosines"], scales.contrastive)))
+        if weights.area:
+            own, others = compare_areas(known["areas"])
+            terms.append(Term("area_positive", weights.area, own))
+            terms.append(Term("area_negative", weights.area, others))
+        if weights.tv:
+            terms.append(Term("tv_embeddings", weights.tv, known["embedding_variation"].mean()))
+            terms.append(Term("tv_masks", weights.tv, known["mask_variation"].mean()))
+        if weights.region:
+            if pairing is None:
+                raise ValueError("the region term contrasts phrases of one image: expected a pairing")
+            terms.append(Term("region", weights.region, region_nce(known["region_cosines"], scales.region, pairing)))
+        return terms
 
 
 def _joined(summaries: Sequence[Summary]) -> Summary:
@@ -216,7 +270,7 @@ def backward(
     *,
     scale: Callable[[Tensor], Tensor] | None = None,
     pairing: Pairing | None = None,
-) -> Losses:
+) -> list[Term]:
     """Compute the loss of a batch and add its gradient to every trained parameter.
 
     With several parts, every image still meets all texts and every text all images: the parts are summarised without
@@ -233,7 +287,7 @@ def backward(
         pairing: of all images of all processes, if they own several texts.
 
     Returns:
-        The unweighted terms, averaged over the processes, detached.
+        The terms of the loss, averaged over the processes, detached.
     """
     firsts = [objective.gather.rank * sum(map(len, parts))]
     for part in parts[:-1]:
@@ -246,31 +300,26 @@ def backward(
         return summary
 
     if len(parts) == 1:
-        losses = _differentiate(objective, run(0), scale, pairing)
+        terms = _differentiate(objective, run(0), scale, pairing)
     else:
         with torch.no_grad():
             whole = _joined([run(number) for number in range(len(parts))])
         for tensor in whole.tensors().values():
             tensor.requires_grad_()
-        losses = _differentiate(objective, whole, scale, pairing)
+        terms = _differentiate(objective, whole, scale, pairing)
         gradients = {name: tensor.grad for name, tensor in whole.tensors().items()}
         _carry_on(summarize, run, [len(part) for part in parts], gradients)
     objective.gather.average_gradients(list(objective.temperatures.parameters()))
-    return Losses(**{name: objective.gather.mean(term.detach()) for name, term in losses.terms().items()})
+    return [replace(term, value=objective.gather.mean(term.value.detach())) for term in terms]
 
 
 def _differentiate(
     objective: Objective, summary: Summary, scale: Callable[[Tensor], Tensor] | None, pairing: Pairing | None
-) -> Losses:
-    losses = objective(summary, pairing)
-    total = sum_terms(weigh(losses, objective.weights).values())
-    (scale(total) if scale else total).backward()  # type: ignore[no-untyped-call]
-    return losses
-
-
-def sum_terms(terms: Iterable[Tensor]) -> Tensor:
-    """Add scalars: the loss."""
-    return torch.stack(list(terms)).sum()
+) -> list[Term]:
+    terms = objective(summary, pairing)
+    loss = torch.stack([term.weighted for term in terms]).sum()
+    (scale(loss) if scale else loss).backward()  # type: ignore[no-untyped-call]
+    return terms
 
 
 def _carry_on(
@@ -286,8 +335,8 @@ def _carry_on(
                 for name, tensor in tensors.items()
                 if (gradient := gradients[name]) is not None
             ]
-            sum_terms(products).backward()  # type: ignore[no-untyped-call]
+            torch.stack(products).sum().backward()  # type: ignore[no-untyped-call]
         start += size
 
 
-__all__ = ["GumbelMasks", "MaskSampler", "Objective", "Summarizer", "backward", "sum_terms"]
+__all__ = ["GumbelMasks", "MaskSampler", "Objective", "Summarizer", "Term", "backward"]

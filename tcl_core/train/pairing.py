@@ -37,7 +37,12 @@ class Pairing:
 
     def negatives(self) -> Tensor:
         """(B,N) bool: texts that are far from all of the image's own."""
-        return ~(self.positives().float() @ self.near.float() > 0)
+        near_own = self.near[self.own.clamp(min=0)] & self.is_own[..., None]  # (B,P,N)
+        return ~near_own.any(dim=1)
+
+    def chosen_alone(self) -> "Pairing":
+        """Give every image its chosen text only, so that its other texts become negatives."""
+        return Pairing(self.chosen[:, None], self.chosen, self.near)
 
     def part(self, start: int, stop: int) -> "Pairing":
         """Take some of the images; all texts remain."""

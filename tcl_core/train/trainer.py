@@ -19,7 +19,7 @@ from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.samples import DataReport
 from tcl_core.errors import CheckpointError, ConfigError, TrainingError
 from tcl_core.load.fingerprint import fingerprint
-from tcl_core.load.hub import ENCODERS
+from tcl_core.load.hub import ENCODERS, tensors_below
 from tcl_core.model import TCL
 from tcl_core.train.checkpoint import (
     Checkpoint,
@@ -29,8 +29,8 @@ from tcl_core.train.checkpoint import (
     write_checkpoint,
 )
 from tcl_core.train.gather import Gather
-from tcl_core.train.losses import Losses, Temperatures, weigh
-from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, backward
+from tcl_core.train.losses import Temperatures
+from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, Term, backward
 from tcl_core.train.pairing import Pairing, near_texts, pair
 from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.schedule import optimizer_groups, set_phase
@@ -38,8 +38,8 @@ from tcl_core.train.validation import Validator
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 # Settings that may change between a run and its continuation: they change speed or output, not the training.
-FREE = {"output", "device", "tensorboard", "log_every", "validate_every", "save_every", "validation", "chunk"}
-FREE |= {"recompute"}
+FREE = {"output", "device", "tensorboard", "validation", "chunk", "recompute"}
+FREE |= {"log_every", "validate_every", "save_every"}
 FREE_DATA = {"num_workers", "part_size", "most_bad"}
 
 
@@ -89,6 +89,22 @@ class StepResult:
     part: Part
 
 
+def _check(config: TrainConfig) -> None:
+    """Refuse settings that do not go together."""
+    data, losses = config.data, config.losses
+    if losses.region and not data.phrases:
+        raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
+    if data.features and config.tensorboard:
+        raise ConfigError(
+            "data.features keeps no images that TensorBoard could show: set tensorboard=false, or data.features=''"
+        )
+    if data.features and losses.tcl_v and not data.reencode_size:
+        raise ConfigError(
+            "losses.tcl_v encodes masked images anew, and data.features keeps none: set data.reencode_size to their "
+            "side in pixels, such as 224; or losses.tcl_v=0, or data.features=''"
+        )
+
+
 class Trainer:
     """Everything of a run that changes.
 
@@ -100,23 +116,13 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, model: TCL, gather: Gather, device: torch.device) -> None:
-        if config.losses.region and not config.data.phrases:
-            raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
-        if config.data.features and config.tensorboard:
-            raise ConfigError(
-                "data.features keeps no images that TensorBoard could show: set tensorboard=false, or data.features=''"
-            )
-        if config.data.features and config.losses.tcl_v and not config.data.reencode_size:
-            raise ConfigError(
-                "losses.tcl_v encodes masked images anew, and data.features keeps none: set data.reencode_size to the "
-                "side they shall have, such as 224; or losses.tcl_v=0, or data.features=''"
-            )
+        _check(config)
         self.config = config
         self.gather = gather
         self.device = device
         self.share = Share(config.data.batch_size, config.data.part_size, gather.rank, gather.world_size)
         self.model = model.to(device)
-        self.temperatures = Temperatures().to(device)
+        self.temperatures = Temperatures(config.losses).to(device)
         self.summarizer = Summarizer(
             self.model,
             config.losses,
@@ -125,7 +131,8 @@ class Trainer:
             autocast=config.autocast,
         )
         self.objective = Objective(config.losses, self.temperatures, config.area_prior, gather)
-        self.parameters = self._trained_parameters()
+        self.learned = nn.ModuleDict({"grounder": self.model.grounder, "temperatures": self.temperatures})
+        self.parameters = {name: p for name, p in self.learned.named_parameters() if p.requires_grad}
         settings = config.optimizer
         self.optimizer = torch.optim.AdamW(
             optimizer_groups(self.parameters.items(), settings.weight_decay, decay_scalars=settings.decay_scalars),
@@ -134,6 +141,8 @@ class Trainer:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.average = self._new_average()
+        if self.average is not None:
+            self.learned["average"] = self.average
         self.report = DataReport(config.data.most_bad)
         self.clock = Clock()
         self.step = 0
@@ -141,18 +150,6 @@ class Trainer:
         self._summarize: nn.Module | None = None  # as wrapped for the current phase
         self._blocks_train: bool | None = None
         self.encoders_sha256 = fingerprint([self.model.image_encoder, self.model.text_encoder])
-
-    def _trained_parameters(self) -> dict[str, nn.Parameter]:
-        weights = self.config.losses
-        on = {"tcl_v": weights.tcl_v, "tcl_f": weights.tcl_f, "contrastive": weights.contrastive}
-        on["region"] = weights.region
-        for name, parameter in self.temperatures.named_parameters():
-            parameter.requires_grad_(on[name] > 0)
-        named = [
-            *((f"grounder.{name}", parameter) for name, parameter in self.model.grounder.named_parameters()),
-            *((f"temperatures.{name}", parameter) for name, parameter in self.temperatures.named_parameters()),
-        ]
-        return {name: parameter for name, parameter in named if parameter.requires_grad}
 
     def _new_average(self) -> AveragedModel | None:
         decay = self.config.optimizer.ema
@@ -199,8 +196,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with self.clock.measure("forward and backward"):
-            losses = self._backward(summarize, parts)
-            weighted = {name: float(term) for name, term in weigh(losses, config.losses).items()}
+            weighted = {term.name: float(term.weighted) for term in self._backward(summarize, parts)}
         self._check_finite(weighted)
         with self.clock.measure("update"):
             self.scaler.unscale_(self.optimizer)
@@ -212,7 +208,7 @@ class Trainer:
         self.step += 1
         return StepResult(self.step, weighted, rate, float(norm), parts[-1])
 
-    def _backward(self, summarize: nn.Module, parts: list[Part]) -> Losses:
+    def _backward(self, summarize: nn.Module, parts: list[Part]) -> list[Term]:
         self.optimizer.zero_grad()
         captions = [caption for part in parts for caption in part.captions]
         texts, pairing = self._texts(captions)
@@ -221,19 +217,18 @@ class Trainer:
         return backward(summarize, self.objective, images, texts, sample, scale=self.scaler.scale, pairing=pairing)
 
     def _texts(self, captions: list[str]) -> tuple[Tensor, Pairing | None]:
-        """Embed captions, or their phrases: (N,C), and who owns which phrase."""
-        data, pairing = self.config.data, None
-        if data.phrases:
-            everyones = [noun_phrases(caption) for caption in self.gather.strings(captions)]
-            captions, own, chosen = pair(everyones, self.step)
-        with torch.no_grad():
-            tokens = self.model.text_encoder.tokenize(captions).to(self.device)
-            texts = self.model.encode_text(tokens).float()
-        if not data.phrases:
-            texts = self.gather.all(texts)
-        else:
-            pairing = Pairing(own.to(self.device), chosen.to(self.device), near_texts(texts, data.near))
-        return texts, pairing
+        """Embed the captions of the run, or their phrases: (N,C), and who owns which phrase."""
+        if not self.config.data.phrases:
+            return self.gather.all(self._embed(captions)), None
+        phrases, own, chosen = pair([noun_phrases(caption) for caption in self.gather.strings(captions)], self.step)
+        texts = self._embed(phrases)
+        near = near_texts(texts, self.config.data.near)
+        return texts, Pairing(own.to(self.device), chosen.to(self.device), near)
+
+    @torch.no_grad()
+    def _embed(self, texts: list[str]) -> Tensor:
+        tokens = self.model.text_encoder.tokenize(texts).to(self.device)
+        return self.model.encode_text(tokens).float()
 
     def _check_finite(self, weighted: dict[str, float]) -> None:
         bad = [name for name, value in weighted.items() if not abs(value) < float("inf")]
@@ -245,19 +240,14 @@ class Trainer:
                 "precision=fp32."
             )
 
-    # --- checkpoints
-
     def checkpoint(self) -> Checkpoint:
         """Gather what a continuation needs.
 
         Frozen encoders are not repeated, their hash is kept; except the toy's, which can be had nowhere else.
         """
         names = {parameter: name for name, parameter in self.parameters.items()}
-        tensors = {f"grounder.{name}": value for name, value in self.model.grounder.state_dict().items()}
-        tensors |= {f"temperatures.{name}": value for name, value in self.temperatures.state_dict().items()}
+        tensors = dict(self.learned.state_dict())
         tensors |= {f"optimizer.{k}": value for k, value in optimizer_tensors(self.optimizer, names).items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         if self.config.model.encoder == "toy":
             tensors |= {name: v for name, v in self.model.state_dict().items() if name.startswith(ENCODERS)}
         state = {
@@ -301,24 +291,14 @@ class Trainer:
                 f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or begin in another "
                 "output."
             )
-        self._restore(checkpoint.tensors)
+        for name, module in self.learned.items():
+            module.load_state_dict(tensors_below(checkpoint.tensors, f"{name}."))
+        restore_optimizer(self.optimizer, self.parameters, tensors_below(checkpoint.tensors, "optimizer."))
         self.scaler.load_state_dict(state["scaler"])
         self.step, self.best_iou = state["step"], state["best_iou"]
         self.report.num_read = state["data"]["num_read"]
         self.report.counts.update(state["data"]["counts"])
         self.report.first.update(state["data"]["first"])
-
-    def _restore(self, tensors: dict[str, Tensor]) -> None:
-        def below(prefix: str) -> dict[str, Tensor]:
-            return {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
-
-        self.model.grounder.load_state_dict(below("grounder."))
-        self.temperatures.load_state_dict(below("temperatures."))
-        restore_optimizer(self.optimizer, self.parameters, below("optimizer."))
-        if self.average is not None:
-            self.average.load_state_dict(below("average."))
-
-    # --- the whole
 
     def run(
         self,

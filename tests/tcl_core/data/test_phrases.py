@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.samples import Sample
 from tcl_core.data.thesaurus import Rephrased, Thesaurus
 from tcl_core.data.wordnet import WordNet
 from tcl_core.errors import Problem
-from tcl_core.train.losses import AreaPrior, LossWeights, Temperatures
+from tcl_core.train.gather import SingleProcess
+from tcl_core.train.losses import AreaPrior, LossWeights, Summary, Temperatures
+from tcl_core.train.objective import Objective
 from tcl_core.train.pairing import Pairing, near_texts, pair
-from tcl_core.train.phrase_losses import compute_phrase_losses, multi_positive_nce, phrase_areas, region_nce
+from tcl_core.train.phrase_losses import phrase_areas, phrase_nce, region_nce
 
 LOG_SCALE = torch.tensor(math.log(5.0))
 
@@ -87,16 +88,16 @@ def test_multi_positive_contrast_equals_a_loop(pairing: Pairing) -> None:
                 by_image.append(term([logits[i][k] for k in range(5) if negatives[i, k]], logits[i][j]))
                 by_text.append(term([logits[k][j] for k in range(3) if negatives[k, j]], logits[i][j]))
     expected = (sum(by_image) / len(by_image) + sum(by_text) / len(by_text)) / 2
-    assert float(multi_positive_nce(cosines, positives, negatives, LOG_SCALE)) == pytest.approx(expected, rel=1e-5)
+    assert float(phrase_nce(cosines, LOG_SCALE, pairing)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_with_one_text_an_image_it_is_the_usual_contrast() -> None:
     """Oracle: torch's cross-entropy in both directions."""
     cosines = torch.rand(4, 4, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    own = torch.eye(4, dtype=torch.bool)
     target = torch.arange(4)
     both = [torch.nn.functional.cross_entropy(5 * c, target) for c in (cosines, cosines.T)]
-    torch.testing.assert_close(multi_positive_nce(cosines, own, ~own, LOG_SCALE), sum(both) / 2)
+    pairing = Pairing(target[:, None], target, torch.eye(4, dtype=torch.bool))
+    torch.testing.assert_close(phrase_nce(cosines, LOG_SCALE, pairing), sum(both) / 2)
 
 
 def test_region_contrast_equals_a_loop(pairing: Pairing) -> None:
@@ -108,7 +109,7 @@ def test_region_contrast_equals_a_loop(pairing: Pairing) -> None:
             if own >= 0:
                 logits = (5 * cosines[i, p].double()).tolist()
                 terms.append(term([logits[k] for k in range(5) if not pairing.near[own, k]], logits[own]))
-    assert float(region_nce(cosines, pairing, LOG_SCALE)) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+    assert float(region_nce(cosines, LOG_SCALE, pairing)) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
 def test_areas_leave_near_texts_out(pairing: Pairing) -> None:
@@ -116,7 +117,7 @@ def test_areas_leave_near_texts_out(pairing: Pairing) -> None:
     areas = torch.rand(3, 5, generator=torch.Generator().manual_seed(3))
     own = [(0, 0), (0, 1), (1, 1), (1, 2), (1, 3), (2, 4)]
     far = [(0, 2), (0, 3), (1, 0), (1, 4), (2, 1), (2, 2), (2, 3)]
-    positive, negative = phrase_areas(areas, pairing, AreaPrior(0.2, 0.0))
+    positive, negative = phrase_areas(areas, AreaPrior(0.2, 0.0), pairing)
     assert float(positive) == pytest.approx(abs(sum(float(areas[p]) for p in own) / 6 - 0.2), rel=1e-5)
     assert float(negative) == pytest.approx(sum(float(areas[p]) for p in far) / 7, rel=1e-5)
 
@@ -125,8 +126,7 @@ def test_without_negatives_the_gradient_is_finite() -> None:
     """Oracle: a batch that says one thing teaches nothing: loss and gradient 0."""
     cosines = torch.zeros(2, 1, requires_grad=True)
     same = Pairing(torch.zeros(2, 1, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), torch.ones(1, 1).bool())
-    loss = multi_positive_nce(cosines, same.positives(), same.negatives(), LOG_SCALE)
-    loss = loss + region_nce(cosines[:, None], same, LOG_SCALE)
+    loss = phrase_nce(cosines, LOG_SCALE, same) + region_nce(cosines[:, None], LOG_SCALE, same)
     loss.backward()
     assert float(loss.detach()) == 0
     assert cosines.grad is not None
@@ -135,9 +135,17 @@ def test_without_negatives_the_gradient_is_finite() -> None:
 
 def test_only_terms_that_are_on_are_computed(pairing: Pairing) -> None:
     """Oracle: nothing but what the region term needs is there, so anything else would be a KeyError."""
-    parts: dict[str, Tensor] = {"region_cosines": torch.zeros(3, 3, 5)}
     weights = LossWeights(tcl_v=0, tcl_f=0, area=0, tv=0, region=1.0)
-    assert list(compute_phrase_losses(parts, weights, Temperatures(), AreaPrior(), pairing)) == ["region"]
+    objective = Objective(weights, Temperatures(weights), AreaPrior(), SingleProcess())
+    terms = objective(Summary(region_cosines=torch.zeros(3, 3, 5)), pairing)
+    assert [term.name for term in terms] == ["region"]
+
+
+def test_tcl_v_looks_at_one_phrase_an_image(pairing: Pairing) -> None:
+    """Oracle: by hand; an image's other phrases become negatives, what is near the chosen one does not count."""
+    alone = pairing.chosen_alone()
+    assert alone.positives().int().tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1]]
+    assert alone.negatives().int().tolist() == [[1, 0, 1, 1, 1], [1, 1, 0, 1, 1], [0, 1, 1, 1, 0]]
 
 
 WORDNET = Path("/usr/share/wordnet")

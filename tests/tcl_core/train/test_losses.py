@@ -13,20 +13,17 @@ from tcl_core.towers.official import ImportReport
 from tcl_core.train.gather import SingleProcess
 from tcl_core.train.losses import (
     AreaPrior,
-    Losses,
     LossWeights,
     Summary,
     Temperatures,
     area_losses,
-    compute_losses,
     info_nce,
     mask_images,
     pool_by_masks,
     pooled_cosines,
     total_variation,
-    weigh,
 )
-from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, backward
+from tcl_core.train.objective import GumbelMasks, Objective, Summarizer, Term, backward
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tcl_small"
 CLIP_FILE, TCL_FILE = GOLDEN / "clip_small_openai_layout.pth", GOLDEN / "tcl_official_small.pth"
@@ -56,7 +53,11 @@ def likeliest_masks(mask_logits: Tensor, first: int) -> Tensor:
 
 
 def objective(weights: LossWeights) -> Objective:
-    return Objective(weights, Temperatures(), AreaPrior(), SingleProcess())
+    return Objective(weights, Temperatures(weights), AreaPrior(), SingleProcess())
+
+
+def by_name(terms: list[Term]) -> dict[str, Tensor]:
+    return {term.name: term.value for term in terms}
 
 
 def test_pooling_by_every_mask_is_the_references(golden: dict[str, Tensor]) -> None:
@@ -74,8 +75,7 @@ def test_every_loss_is_the_references(golden: dict[str, Tensor]) -> None:
         mask_variation=total_variation(masks).mean(dim=1),
         embedding_variation=total_variation(dense).mean(dim=1),
     )
-    weights = LossWeights(tcl_v=0)
-    losses = compute_losses(summary, weights, Temperatures(), AreaPrior(), SingleProcess())
+    terms = by_name(objective(LossWeights(tcl_v=0))(summary))
     recorded = {
         "tcl_f": "tclf",
         "area_positive": "area_pos",
@@ -83,9 +83,9 @@ def test_every_loss_is_the_references(golden: dict[str, Tensor]) -> None:
         "tv_embeddings": "tv_feat",
         "tv_masks": "tv_mask",
     }
-    assert losses.terms().keys() == recorded.keys()
-    for name, term in losses.terms().items():
-        torch.testing.assert_close(term, golden["loss_" + recorded[name]], rtol=1e-4, atol=0)
+    assert terms.keys() == recorded.keys()
+    for name, value in terms.items():
+        torch.testing.assert_close(value, golden["loss_" + recorded[name]], rtol=1e-4, atol=0)
 
 
 def test_a_whole_step_is_the_references(golden: dict[str, Tensor]) -> None:
@@ -97,9 +97,9 @@ def test_a_whole_step_is_the_references(golden: dict[str, Tensor]) -> None:
         trained = set(arrays["grad_param_names"].tolist())
     weights = LossWeights()
     goal = objective(weights)
-    losses = backward(Summarizer(model, weights), goal, [images], model.encode_text(tokens), likeliest_masks)
+    terms = backward(Summarizer(model, weights), goal, [images], model.encode_text(tokens), likeliest_masks)
 
-    weighted = weigh(losses, weights)
+    weighted = {term.name: term.weighted for term in terms}
     recorded = {
         "tcl_v": "tcli_loss",
         "tcl_f": "tclf_loss",
@@ -215,25 +215,51 @@ def test_every_term_has_its_own_switch(term: str, golden: dict[str, Tensor], mod
     for weights in (everything, alone):
         with torch.no_grad():
             summary = Summarizer(model, weights)(images, text, 0, likeliest_masks)
-            values.append(objective(weights)(summary).terms())
+            values.append(by_name(objective(weights)(summary)))
     of_term = {"area": {"area_positive", "area_negative"}, "tv": {"tv_embeddings", "tv_masks"}}.get(term, {term})
     assert values[1].keys() == of_term
     for name in of_term:
         torch.testing.assert_close(values[0][name], values[1][name])
 
 
-def test_weights_are_applied_by_name() -> None:
-    """By hand: the paper's weights on terms of 1."""
-    one = torch.tensor(1.0)
-    losses = Losses(one, one, None, one, one, one, one)
-    assert {name: round(float(value), 6) for name, value in weigh(losses, LossWeights()).items()} == {
-        "tcl_v": 0.1,
-        "tcl_f": 0.1,
-        "area_positive": 0.4,
-        "area_negative": 0.4,
-        "tv_embeddings": 1.0,
-        "tv_masks": 1.0,
+@torch.no_grad()
+def test_every_term_has_its_own_weight() -> None:
+    """By hand, the log's order included: weights that differ, on a summary of which every term has another value."""
+    cosines, image = torch.tensor([[0.1, 0.2], [0.3, 0.5]]), torch.tensor([1.0, 2.0])
+    summary = Summary(cosines, 2 * cosines, 3 * cosines, cosines, image, 2 * image)
+    weights = LossWeights(tcl_v=0.1, tcl_f=0.2, area=0.3, tv=0.4, contrastive=0.5)
+    terms = objective(weights)(summary)
+    expected = {
+        "tcl_v": (0.1, contrast_of(2 * cosines)),
+        "tcl_f": (0.2, contrast_of(cosines)),
+        "contrastive": (0.5, contrast_of(3 * cosines)),
+        "area_positive": (0.3, 0.1),
+        "area_negative": (0.3, 0.25),
+        "tv_embeddings": (0.4, 3.0),
+        "tv_masks": (0.4, 1.5),
     }
+    assert [term.name for term in terms] == list(expected)
+    for term in terms:
+        weight, value = expected[term.name]
+        assert term.weight == weight
+        assert float(term.value) == pytest.approx(float(value), abs=1e-6)
+        assert float(term.weighted) == pytest.approx(weight * float(value), abs=1e-6)
+
+
+def contrast_of(cosines: Tensor) -> Tensor:
+    return info_nce(cosines, torch.tensor(math.log(1 / 0.07)), SingleProcess())
+
+
+def test_the_region_term_needs_phrases() -> None:
+    weights = LossWeights(tcl_v=0, tcl_f=0, area=0, tv=0, region=1)
+    with pytest.raises(ValueError, match="contrasts phrases of one image: expected a pairing"):
+        objective(weights)(Summary())
+
+
+def test_a_temperature_learns_if_its_term_is_on() -> None:
+    temperatures = Temperatures(LossWeights(tcl_v=0, region=0.2))
+    assert {name for name, p in temperatures.named_parameters() if p.requires_grad} == {"tcl_f", "region"}
+    assert list(temperatures.state_dict()) == ["tcl_v", "tcl_f", "contrastive", "region"]
 
 
 @pytest.mark.parametrize(
@@ -294,9 +320,9 @@ def gradients_of(
     model.zero_grad()
     goal = objective(weights)
     summarizer = Summarizer(model, weights, chunk=chunk, **options)
-    losses = backward(summarizer, goal, parts, text, GumbelMasks(3, 5))
+    terms = backward(summarizer, goal, parts, text, GumbelMasks(3, 5))
     named = [*model.named_parameters(), *goal.temperatures.named_parameters()]
-    return losses.terms(), {name: p.grad.clone() for name, p in named if p.grad is not None}
+    return by_name(terms), {name: p.grad.clone() for name, p in named if p.grad is not None}
 
 
 def assert_same(
