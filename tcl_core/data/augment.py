@@ -1,4 +1,4 @@
-"""A decoded image becomes the input of the encoder, at random but repeatably."""
+"""From a decoded image to the input of the encoder, with augmentation that is random but repeatable."""
 
 import contextlib
 import random

@@ -27,7 +27,7 @@ class Order:
     Attributes:
         groups: int32 (M,), see `Source`.
         seed: of the shuffles.
-        window: samples shuffled among each other; like a shuffle buffer, but of positions.
+        window: how many samples are shuffled together; like a shuffle buffer, but of positions.
     """
 
     groups: npt.NDArray[np.int32]
@@ -112,7 +112,7 @@ class Encoded:
 
     Attributes:
         features: (B,D,h,w) of the frozen encoder.
-        images: (B,3,H,W), normalised, of any size, for what encodes masked images anew; None where nothing does.
+        images: (B,3,H,W), normalised, of any size, for TCL_v, which masks and encodes them again; None without it.
     """
 
     features: Tensor
@@ -139,7 +139,7 @@ class Part:
     """Images that run through the model at once.
 
     Attributes:
-        images: (B,3,H,W), normalised, or what is known of them.
+        images: (B,3,H,W), normalised, or their stored features.
         captions: B of them.
         problems: samples that were replaced.
     """
@@ -155,7 +155,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """An image as the model takes it, without B, its caption, and what was wrong with samples that it replaces."""
+    """An image as the model takes it (no B), its caption, and what was wrong with the samples that it replaces."""
 
     image: Tensor | Encoded
     caption: str
@@ -204,7 +204,7 @@ def _stacked(images: Sequence[Tensor | Encoded]) -> Tensor | Encoded:
 
 
 def collate(items: list[Item]) -> Part:
-    """Put samples together."""
+    """Stack samples into a part."""
     images = _stacked([item.image for item in items])
     return Part(images, [item.caption for item in items], [p for item in items for p in item.problems])
 
@@ -218,7 +218,7 @@ def load_parts(
         samples: what is read.
         sampler: in which order.
         num_workers: processes that read ahead; 0 reads in this one.
-        pin: for copies to a GPU that do not wait.
+        pin: use page-locked memory, for asynchronous copies to a GPU.
     """
     return DataLoader(
         samples,  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from tcl_core.prompts import BACKGROUND
 SHARES = (0.25, 0.6)  # longer side of an object, in the side of the picture
 LEAST_VISIBLE = 0.5  # of an object that later ones may cover, or its name would be a lie
 OPAQUE = 128  # alpha from which a pixel belongs to an object
-ATTEMPTS = 8  # at a place for an object before it is left out
+ATTEMPTS = 8  # places tried for an object before it is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Composite:
 
 
 def is_held_out(caption: str, share: float) -> bool:
-    """Tell whether a cut-out is kept out of training to evaluate on: by its name, so that one thing is on one side.
+    """Tell whether a cut-out is left for evaluation; its name decides, so that no thing is in both sets.
 
     Args:
         caption: of the cut-out.
@@ -119,7 +119,7 @@ class Composites:
         return self.count
 
     def read(self, number: int, mode: str = "RGB") -> Sample:
-        """Compose a picture; its masks are left behind.
+        """Compose a picture, without its masks.
 
         Raises:
             BadSampleError: a cut-out or background cannot be used.
@@ -173,7 +173,7 @@ class Composites:
 
 
 def _filled(image: Image.Image, width: int, height: int, chance: np.random.Generator) -> Image.Image:
-    """Cut the middle of a photo that has the shape asked for, and maybe mirror it."""
+    """Cut the largest centred window of this shape from a photo, resize it, and maybe mirror it."""
     scale = min(image.width / width, image.height / height)
     left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
     box = (left, top, image.width - left, image.height - top)
@@ -197,7 +197,7 @@ def _paste(
     areas: list[int],
     chance: np.random.Generator,
 ) -> bool:
-    """Paste an object where it hides no earlier one too much; False if there is no such place.
+    """Paste an object where it does not hide too much of any earlier one; False if no such place is found.
 
     `areas` holds the pixels of every earlier object when it was pasted, and gets the new one's.
     """

@@ -1,6 +1,6 @@
-"""Frozen features on disk: where only the grounder trains, every picture need be encoded but once.
+"""Frozen features on disk: where only the grounder trains, every picture needs to be encoded only once.
 
-A directory holds `features.f16` (M,D,h,w), `captions.json`, if they are wanted the pictures `pictures.u8` (M,R,R,3),
+A directory holds `features.f16` (M,D,h,w), `captions.json`, the pictures `pictures.u8` (M,R,R,3) if they are wanted,
 and `features.json`, which says what they were made of and how many are done, so that an interrupted encoding goes on.
 """
 
@@ -21,7 +21,7 @@ from tcl_core.data.batches import Encoded, Item, Samples, collate
 from tcl_core.encoder import DenseEncoder, Preprocess
 from tcl_core.errors import DataError
 
-BATCH = 16  # images encoded at once; also how many are lost when the encoding is interrupted, times SAVE_EVERY
+BATCH = 16  # images encoded at once; an interruption loses at most SAVE_EVERY batches
 SAVE_EVERY = 20
 
 
@@ -30,7 +30,7 @@ class FeatureStore(Dataset[Item]):
 
     Args:
         directory: made by `encode_samples`.
-        preprocess: how the encoder wants its pictures.
+        preprocess: what the encoder expects.
         with_pictures: read the pictures too, if they were kept.
     """
 

@@ -1,4 +1,4 @@
-"""Image-text pairs in files: folders, tables, COCO captions; and which sources a configuration can name."""
+"""Image-text pairs in files: folders, tables, COCO captions."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ class FilePairs:
     Args:
         pairs: path and caption of every sample.
         problems: what was passed over while listing them.
-        what: for messages.
+        what: name of the listing, for messages.
 
     Raises:
         DataError: there are none.

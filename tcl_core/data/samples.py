@@ -24,7 +24,7 @@ class Sample:
 
     Attributes:
         image: PIL, RGB unless RGBA was asked for.
-        caption: not empty, no blanks around it.
+        caption: not empty, without white space around it.
         where: file and member, for messages.
     """
 
@@ -61,13 +61,13 @@ def decode_image(content: bytes, where: str, mode: str = "RGB") -> Image.Image:
     """Decode an image file.
 
     Raises:
-        BadSampleError: it is empty, no image, cut short or absurdly large.
+        BadSampleError: it is empty, not an image, cut short or absurdly large.
     """
     if not content:
         raise BadSampleError("image empty", where)
     try:
         with warnings.catch_warnings():
-            # A bomb is an error; other remarks of the decoder (odd EXIF, odd palettes) concern no pixel.
+            # A bomb is an error; the decoder's other warnings (odd EXIF, odd palettes) concern no pixel.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content)).convert(mode)
@@ -82,7 +82,7 @@ def read_caption(content: bytes, where: str, is_json: bool = False) -> str:
     """Read a caption: UTF-8, or the `caption` of an img2dataset JSON.
 
     Raises:
-        BadSampleError: there is none, or it is no text.
+        BadSampleError: there is none, or it is not text.
     """
     try:
         text = content.decode("utf-8")
@@ -93,7 +93,7 @@ def read_caption(content: bytes, where: str, is_json: bool = False) -> str:
 
 
 def check_caption(value: object, where: str) -> str:
-    """Return a caption without the blanks around it.
+    """Return a caption without the white space around it.
 
     Raises:
         BadSampleError: it is empty.
@@ -109,10 +109,10 @@ class DataReport:
     """What was passed over while training.
 
     Attributes:
-        most_bad: share of bad samples that is borne, in [0, 1].
+        most_bad: largest share of bad samples that is tolerated, in [0, 1].
         num_read: samples asked for.
         counts: bad samples by kind.
-        first: where each kind was met first.
+        first: where each kind was first met.
     """
 
     most_bad: float
@@ -124,7 +124,7 @@ class DataReport:
         """Count a batch.
 
         Raises:
-            DataError: more samples are bad than is borne.
+            DataError: more samples are bad than is tolerated.
         """
         self.num_read += num_read
         for problem in problems:
@@ -132,8 +132,8 @@ class DataReport:
             self.first.setdefault(problem.kind, problem.where)
         if self.num_read >= FEWEST_JUDGED and self.num_bad > self.most_bad * self.num_read:
             raise DataError(
-                f"{self}. That is more than {self.most_bad:.1%} (data.most_bad): mend the data, or raise the limit if "
-                "this is as it should be."
+                f"{self}. That is more than {self.most_bad:.1%} (data.most_bad): repair the data, or raise the "
+                "limit if so many are expected."
             )
 
     @property

@@ -105,7 +105,7 @@ class Scenes:
         return self.count
 
     def read(self, number: int, mode: str = "RGB") -> Sample:
-        """Draw a scene; its masks are left behind."""
+        """Draw a scene, without its masks."""
         scene = draw_scene(self.first + number, self.size)
         return Sample(Image.fromarray(scene.rgb).convert(mode), scene.caption, f"scene {self.first + number}")
 

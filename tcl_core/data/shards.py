@@ -50,10 +50,10 @@ def expand_braces(pattern: str) -> list[str]:
 
 
 def find_shards(patterns: Sequence[str]) -> tuple[list[Path], list[Problem]]:
-    """List the shards that patterns with braces and wildcards stand for; those that are not there are problems.
+    """List the shards that patterns with braces and wildcards stand for; missing ones are reported as problems.
 
     Raises:
-        DataError: a wildcard finds nothing, or there is no shard at all.
+        DataError: a wildcard matches nothing, or there is no shard at all.
     """
     found: list[Path] = []
     missing: list[Problem] = []
@@ -77,8 +77,8 @@ def scan_shard(path: Path) -> tuple[npt.NDArray[np.void], list[Problem]]:
     """Find the pairs of a shard by its headers alone.
 
     Returns:
-        An array of `ENTRY`, in the order of the shard, and what is wrong with it: cut short, damaged, members that
-        lack their other half.
+        An array of `ENTRY`, in the order of the shard, and what is wrong with it: cut short, damaged, an image or a
+        caption without the other.
     """
     members: dict[str, dict[str, tuple[int, int]]] = {}
     problems: list[Problem] = []
@@ -107,7 +107,7 @@ def scan_shard(path: Path) -> tuple[npt.NDArray[np.void], list[Problem]]:
 
 
 def _check_end(path: Path, end: int, size: int) -> list[Problem]:
-    """Tell a shard that ends from one that breaks off: tarfile takes a broken header for the end."""
+    """Find out whether a shard ends or breaks off: tarfile takes a broken header for the end."""
     with path.open("rb") as file:
         file.seek(end)
         block = file.read(BLOCK)
@@ -145,7 +145,7 @@ class ShardIndex:
 
 
 class OpenFiles:
-    """Files kept open between reads, the longest open one closed when there are too many."""
+    """Files kept open between reads; when there are too many, the one opened first is closed."""
 
     def __init__(self) -> None:
         self._files: dict[Path, BinaryIO] = {}
@@ -165,7 +165,7 @@ class OpenFiles:
             if len(self._files) >= MOST_OPEN:
                 self._files.pop(next(iter(self._files))).close()
             self._files[path] = path.open("rb")
-        # A position of its own: processes that were forked share that of the file.
+        # pread has its own position; that of the file is shared by forked processes.
         return os.pread(self._files[path].fileno(), size, offset)
 
 
@@ -175,7 +175,7 @@ class ShardPairs:
 
     Attributes:
         paths: of the shards that are there.
-        problems: shards that are not there or damaged, members without their other half.
+        problems: shards that are missing or damaged, images and captions without the other.
         groups: number of the shard of every sample, int32 (M,).
     """
 
@@ -190,7 +190,7 @@ class ShardPairs:
         """Find and scan the shards of one or more patterns.
 
         Raises:
-            DataError: there are no shards, or no pairs in them.
+            DataError: there are no shards, or there is no pair in them.
         """
         patterns = [patterns] if isinstance(patterns, str) else patterns
         paths, problems = find_shards(patterns)
@@ -229,7 +229,7 @@ class ShardPairs:
         return self._caption(number, self._where(number))
 
     def chosen(self, wanted: Callable[[str], bool]) -> "ShardPairs":
-        """Keep the samples whose captions are wanted; those without a usable one stay, to be counted when read.
+        """Keep the samples whose captions are wanted; those without a usable caption stay, to be counted when read.
 
         Raises:
             DataError: none is left.

@@ -24,7 +24,7 @@ EVERYDAY = frozenset(_EVERYDAY.split()) | {"musical instrument"}
 
 
 class Thesaurus:
-    """Names by WordNet, of the most common meaning that can be seen.
+    """Other names from WordNet, for the most common meaning that can be seen.
 
     Args:
         wordnet: with its index.

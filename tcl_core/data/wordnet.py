@@ -100,7 +100,7 @@ class WordNet:
         return {singular: plural for plural, singular in reversed(self.irregular.items())}
 
     def singular(self, name: str) -> str:
-        """Put a name in the singular, its last word that is; one that WordNet has as it stands ("glasses") stays."""
+        """Put the last word of a name in the singular; a name that WordNet has as it stands ("glasses") stays."""
         before, space, last = name.rpartition(" ")
         if last in self.irregular:
             return before + space + self.irregular[last]
@@ -113,7 +113,7 @@ class WordNet:
         return name
 
     def plural(self, name: str) -> str:
-        """Put a name in the plural, its last word that is; of several irregular plurals the first."""
+        """Put the last word of a name in the plural; of several irregular plurals, the first."""
         before, space, last = name.rpartition(" ")
         # "buses" and "cactuses", where the list has "busses" and "cacti" only.
         if last in self._irregular_plurals and not last.endswith(("as", "us")):

@@ -42,7 +42,7 @@ USAGE, FAILURE = 2, 1
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:
-    """Read settings from files and `key=value` arguments, later ones before earlier ones.
+    """Read settings from files and `key=value` arguments; later ones override earlier ones.
 
     Raises:
         ConfigError: no file, or what `load_config` refuses.
@@ -120,7 +120,7 @@ def train(config: TrainConfig, *, resume: bool = False, dry_run: bool = False, c
         config: settings.
         resume: go on from the output's last checkpoint, if there is one.
         dry_run: stop before the first step.
-        console: where to tell what happens.
+        console: for reports.
 
     Returns:
         The model as trained so far; with averaged weights, if they are kept.

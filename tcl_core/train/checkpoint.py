@@ -1,7 +1,7 @@
-"""Checkpoints: one safetensors file, with everything that is no tensor as JSON in its header.
+"""Checkpoints: one safetensors file, with everything that is not a tensor as JSON in its header.
 
 Nothing in it is executable. It takes its name only when it is complete, so that a run that is killed while writing
-keeps the one before.
+keeps the previous one.
 """
 
 import json

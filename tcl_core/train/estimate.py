@@ -43,11 +43,11 @@ class Estimate:
 
     @property
     def total_bytes(self) -> int:
-        """Everything."""
+        """All of it together."""
         return self.weights_bytes + self.update_bytes + self.activation_bytes
 
     def __str__(self) -> str:
-        """Sum up in a line."""
+        """Sum up in one line."""
         return (
             f"{self.num_trained / 1e6:.2f} M parameters train, {self.num_frozen / 1e6:.2f} M are frozen; about "
             f"{self.total_bytes / 1e9:.2f} GB a process ({self.weights_bytes / 1e9:.2f} weights, "

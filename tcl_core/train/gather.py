@@ -1,4 +1,4 @@
-"""What the processes of one training run tell each other. Every loss gets a `Gather`; alone, it is the identity."""
+"""Exchange between the processes of a training run. Every loss gets a `Gather`; in a single process it does nothing."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ class Gather(Protocol):
         ...
 
     def any(self, flag: bool) -> bool:
-        """Tell every process whether one of them raised the flag."""
+        """Tell whether any process raised the flag."""
         ...
 
 
@@ -139,7 +139,7 @@ class ProcessGroup:
                 parameter.grad /= self.world_size
 
     def any(self, flag: bool) -> bool:
-        """Tell every process whether one of them raised the flag."""
+        """Tell whether any process raised the flag."""
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
         raised = torch.tensor(int(flag), device=device)
         dist.all_reduce(raised, op=dist.ReduceOp.MAX)

@@ -1,4 +1,4 @@
-"""Where a run tells what happens: a progress bar, `metrics.jsonl`, TensorBoard."""
+"""Reports of a run: a progress bar, `metrics.jsonl`, TensorBoard."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from tcl_core.train.validation import mask_pictures
 
 @dataclass
 class Journal:
-    """Where a run tells what happens: a progress bar, `metrics.jsonl`, TensorBoard. Silent on all but one process."""
+    """Reports a run in a progress bar, `metrics.jsonl` and TensorBoard. Only the first process has one."""
 
     config: TrainConfig
     trainer: Trainer
@@ -28,7 +28,7 @@ class Journal:
     writer: Any
 
     def step(self, result: StepResult) -> None:
-        """Tell of a step."""
+        """Report a step."""
         total = sum(result.weighted.values())
         self.progress.update(self.task, completed=result.step, loss=f"loss {total:.3f}")
         if result.step % self.config.log_every and result.step != self.config.steps:
@@ -44,7 +44,7 @@ class Journal:
             self.writer.add_images("masks of captions", pictures, result.step)
 
     def validation(self, step: int, iou: float) -> None:
-        """Tell of a validation."""
+        """Report a validation."""
         self.progress.console.print(f"step {step}: mIoU {iou:.1%}", markup=False)
         self._write(step, {"miou": iou})
 
@@ -78,5 +78,5 @@ def _tensorboard(directory: Path, step: int) -> Any:
         raise ConfigError(
             "TensorBoard is not installed: pip install 'tcl-edge[train]', or set tensorboard=false"
         ) from error
-    # What a killed run wrote after the checkpoint is hidden.
+    # Hides what a killed run wrote after the checkpoint.
     return SummaryWriter(str(directory), purge_step=step)

@@ -26,7 +26,7 @@ FEATURE_SETTINGS = {"sources", "image_size", "augmentation", "rephrase", "reenco
 
 
 def open_data(config: TrainConfig, gather: Gather, console: Console) -> Concatenated:
-    """Open the sources and tell what was passed over in them.
+    """Open the sources and report what was passed over in them.
 
     Raises:
         DataError: nothing to train on, or too much passed over.

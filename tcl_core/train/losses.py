@@ -30,8 +30,8 @@ class LossWeights:
         area: of both area terms.
         tv: of both total variations.
         contrastive: plain image-text contrast; not part of TCL, for ablations.
-        region: what a phrase's mask gathered against all phrases, also the same image's; not part of TCL, needs
-            captions that are cut into phrases.
+        region: contrast of what a phrase's mask gathered with all phrases, including those of the same image; not
+            part of TCL, needs captions that are cut into phrases.
     """
 
     tcl_v: float = 0.1
@@ -65,7 +65,7 @@ class AreaPrior:
 class Summary:
     """What the losses need to know of B images against N texts: a few numbers a pair instead of maps.
 
-    None stands for what no loss asked for.
+    What no loss asks for is None.
 
     Attributes:
         feature_cosines: (B,N), of the features pooled by the text's mask with the text.
@@ -127,7 +127,7 @@ def info_nce(image_text_cosines: Tensor, log_scale: Tensor, gather: Gather) -> T
     Args:
         image_text_cosines: (B,N), this process's images against the N texts of all processes, in [-1, 1]. The text of
             image i is number rank * B + i.
-        log_scale: scalar, logarithm of what cosines are multiplied by; the product is limited to 100.
+        log_scale: scalar, logarithm of the factor that cosines are multiplied by; the factor is limited to 100.
         gather: exchanges the rows.
 
     Returns:

@@ -39,7 +39,7 @@ MaskSampler = Callable[[Tensor, int], Tensor]
 class GumbelMasks:
     """Sample hard masks with noise that depends on seed, step and the sample's number alone.
 
-    So neither the number of processes nor the size of the parts changes a run.
+    Neither the number of processes nor the size of the parts therefore changes a run.
     """
 
     seed: int
@@ -108,14 +108,14 @@ class Summarizer(nn.Module):
         """Summarise images against all texts of the run.
 
         Args:
-            images: (B,3,H,W), normalised, or what is known of them.
+            images: (B,3,H,W), normalised, or their stored features.
             text_embeddings: (N,C), raw; the text of image i is number first + i.
             first: see `text_embeddings`.
             sample: makes hard masks for TCL_v.
             pairing: of these images, if they own several texts; otherwise image i owns text first + i.
 
         Raises:
-            ValueError: TCL_v is wanted, and of the images only features are known.
+            ValueError: TCL_v is on, and the images come as features alone.
         """
         weights = self.weights
         if isinstance(images, Encoded):
@@ -130,7 +130,7 @@ class Summarizer(nn.Module):
             own = text_embeddings[first : first + len(images)] if pairing is None else text_embeddings[pairing.chosen]
             masks = sample(self._own_logits(dense, own), first)
             if pictures is None:
-                raise ValueError("TCL_v encodes masked images anew: expected images beside their features")
+                raise ValueError("TCL_v masks and encodes images again: expected images beside their features")
             masked = mask_images(pictures, masks).contiguous(memory_format=torch.channels_last)  # faster on CPUs
             embeddings = self._run(self.reencoder.embed, masked)
             parts["masked_cosines"] = cosines(embeddings.float(), text_embeddings)
@@ -156,7 +156,7 @@ class Summarizer(nn.Module):
         return torch.stack([self._logits(image[None], text[None])[0, 0] for image, text in pairs])  # (B,h,w)
 
     def _regions(self, dense: Tensor, text_embeddings: Tensor, pairing: Pairing) -> Tensor:
-        own_texts = text_embeddings[pairing.own.clamp(min=0)]  # (B,P,C); what fills up counts nowhere
+        own_texts = text_embeddings[pairing.own.clamp(min=0)]  # (B,P,C); padding counts nowhere
         masks = [self._logits(image[None], texts)[0].sigmoid() for image, texts in zip(dense, own_texts, strict=True)]
         return cosines(pool_by_masks(dense, torch.stack(masks)), text_embeddings)  # (B,P,N)
 
@@ -280,7 +280,7 @@ def backward(
     Args:
         summarize: a `Summarizer`, or DistributedDataParallel around one.
         objective: summaries -> losses.
-        parts: images (B_k,3,H,W), normalised, or what is known of them, in order.
+        parts: images (B_k,3,H,W), normalised, or their stored features, in order.
         text_embeddings: (N,C), raw, of all images of all processes, by rank and in the order of the parts.
         sample: makes hard masks for TCL_v; called twice for the same images, it has to return the same.
         scale: applied to the loss before it is differentiated (`GradScaler.scale`).

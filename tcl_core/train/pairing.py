@@ -14,9 +14,10 @@ class Pairing:
     """Which of N different texts belong to which of B images.
 
     Attributes:
-        own: int64 (B,P), numbers of an image's own texts; -1 fills up.
-        chosen: int64 (B,), one own text an image, for the contrast that looks at one mask an image.
-        near: bool (N,N), texts that say nearly the same, each with itself: no negatives of each other.
+        own: int64 (B,P), numbers of an image's own texts; rows are padded with -1.
+        chosen: int64 (B,), one of each image's own texts, for the contrast that looks at one mask an image.
+        near: bool (N,N), texts that say nearly the same, so that they are no negatives of each other; true on the
+            diagonal.
     """
 
     own: Tensor
@@ -25,13 +26,13 @@ class Pairing:
 
     @property
     def is_own(self) -> Tensor:
-        """(B,P) bool, false where `own` is filled up."""
+        """(B,P) bool, false where `own` is padding."""
         return self.own >= 0
 
     def positives(self) -> Tensor:
         """(B,N) bool: the image's own texts."""
         table = torch.zeros(len(self.own), len(self.near) + 1, dtype=torch.bool, device=self.own.device)
-        # What fills up goes into a column of its own, which is dropped.
+        # Padding goes into a column of its own, which is dropped.
         column = torch.where(self.is_own, self.own, len(self.near))
         return table.scatter_(1, column, True)[:, :-1]
 
@@ -57,7 +58,7 @@ def pair(captions: Sequence[Sequence[str]], seed: int) -> tuple[list[str], Tenso
         seed: chooses one phrase an image.
 
     Returns:
-        N texts, int64 (B,P) numbers of own texts filled up with -1, int64 (B,) one of them.
+        N texts, int64 (B,P) numbers of own texts padded with -1, int64 (B,) one of them.
     """
     number = {phrase: k for k, phrase in enumerate(dict.fromkeys(p for phrases in captions for p in phrases))}
     most = max(map(len, captions))

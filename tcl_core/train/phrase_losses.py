@@ -1,7 +1,8 @@
 """The losses of TCL when an image owns several texts, and texts of one image are told apart.
 
-Two things differ from `tcl_core.train.losses`: a text may belong to several images and an image to several texts, so
-that a positive pair meets negatives only, never other positives; and texts that say nearly the same are no negatives.
+Two things differ from `tcl_core.train.losses`. A text may belong to several images, and an image may own several texts,
+so that a positive pair is compared with negatives only, never with other positives. And texts that say nearly the same
+are no negatives.
 """
 
 import torch

@@ -26,16 +26,16 @@ class DataConfig:
             are accumulated over parts, with all negatives of the batch.
         augmentation: see `build_augmentation`.
         num_workers: processes that read ahead, for each training process.
-        most_bad: share of bad samples that is borne.
-        window: samples shuffled among each other, see `Order`.
+        most_bad: largest share of bad samples that is tolerated.
+        window: how many samples are shuffled together, see `Order`.
         phrases: cut captions into noun phrases, each a text of its own.
         near: phrases whose texts have a higher cosine are no negatives of each other.
-        features: directory for the frozen encoder's features of every sample, computed once by the first process
-            where all others find it too; the augmentation is then drawn once as well. "" computes them for every step.
-        reencode_size: side in pixels of the pictures that are kept beside `features`, for TCL_v, which encodes them
-            anew with a mask; 0 keeps none. Without `features`, masked images are encoded in `image_size`.
-        rephrase: share of the phrases that are called by another name, see `tcl_core.data.thesaurus`.
-        wordnet: directory of WordNet 3.0, for other names.
+        features: directory for the frozen encoder's features of every sample, which the first process computes once
+            and every process can read; the augmentation is then drawn once as well. "" computes them for every step.
+        reencode_size: side in pixels of the pictures that are kept beside `features` for TCL_v, which masks and
+            encodes them again; 0 keeps none. Without `features`, masked images are encoded at `image_size`.
+        rephrase: share of the phrases that are replaced by another name, see `tcl_core.data.thesaurus`.
+        wordnet: directory of WordNet 3.0, for `rephrase`.
     """
 
     sources: list[SourceConfig] = field(default_factory=list)
@@ -112,7 +112,7 @@ class TrainConfig:
         seed: of initial weights, order, augmentation and mask noise.
         steps: of the whole training.
         blocks_from_step: from here on the grounder's copied blocks train too; before, decoder and projection alone.
-        chunk: texts whose masks exist at the same time; none for all.
+        chunk: texts whose masks exist at the same time; null for all.
         recompute: compute activations again for the gradient instead of keeping them.
         precision: of the model; losses are always computed in float32.
         device: "auto" takes a GPU if there is one.

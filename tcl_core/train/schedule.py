@@ -1,4 +1,4 @@
-"""When what is trained and how fast: learning rate by step, the two phases, which parameters decay."""
+"""What is trained when, and how fast: learning rate by step, the two phases, which parameters decay."""
 
 import math
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ class LearningRate:
         warmup_steps: steps from warmup_factor * peak to peak.
         warmup_factor: see `warmup_steps`.
         restart: step from which the rate falls from the peak once more, over the steps that are left (a warm restart,
-            Loshchilov and Hutter, ICLR 2017); until then it is as without one. Not after the warm-up is never.
+            Loshchilov and Hutter, ICLR 2017); until then nothing changes. A step within the warm-up restarts nothing.
     """
 
     peak: float = 3e-4
@@ -34,7 +34,7 @@ class LearningRate:
     restart: int = 0
 
     def at(self, step: int, steps: int, batch: int) -> float:
-        """Tell the rate of a step.
+        """Compute the learning rate of a step.
 
         Args:
             step: from 0.

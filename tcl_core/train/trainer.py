@@ -72,14 +72,14 @@ class Clock:
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """What a step tells its listeners.
+    """What a step reports.
 
     Attributes:
         step: finished steps.
         weighted: terms of the loss, weighted, by name.
         learning_rate: of this step.
         gradient_norm: before clipping.
-        part: the last images that went in.
+        part: the last part of the batch.
     """
 
     step: int
@@ -100,13 +100,13 @@ def _check(config: TrainConfig) -> None:
         )
     if data.features and losses.tcl_v and not data.reencode_size:
         raise ConfigError(
-            "losses.tcl_v encodes masked images anew, and data.features keeps none: set data.reencode_size to their "
-            "side in pixels, such as 224; or losses.tcl_v=0, or data.features=''"
+            "losses.tcl_v masks and encodes images again, and data.features keeps none: set data.reencode_size to "
+            "their side in pixels, such as 224; or losses.tcl_v=0, or data.features=''"
         )
 
 
 class Trainer:
-    """Everything of a run that changes.
+    """A run: everything that training changes, and the steps that change it.
 
     Args:
         config: settings.
@@ -160,7 +160,7 @@ class Trainer:
 
     @property
     def evaluated(self) -> TCL:
-        """The model that counts: with averaged weights, if they are kept."""
+        """The model to evaluate: with averaged weights, if they are kept."""
         if self.average is None:
             return self.model
         model = self.model
@@ -288,7 +288,7 @@ class Trainer:
         changed = _differences(_fixed(state["config"]), _fixed(plain_config(self.config)))
         if changed:
             raise CheckpointError(
-                f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or begin in another "
+                f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or start in another "
                 "output."
             )
         for name, module in self.learned.items():

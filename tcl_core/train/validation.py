@@ -1,4 +1,4 @@
-"""How good the masks are while training: mIoU on pictures with known masks, and pictures to look at."""
+"""The quality of the masks during training: mIoU on pictures with known masks, and pictures to look at."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Validator:
-    """Pictures with masks, and the words that they are segmented by.
+    """Pictures with masks, and the words to segment them by.
 
     Attributes:
-        examples: makes the pictures anew each time.
+        examples: yields the pictures; called for every validation.
         classes: words; label k is classes[k].
         has_background: whether the pictures have pixels of no class.
         present_only: segment each picture by the words that occur in it, otherwise by all.
@@ -72,7 +72,7 @@ class Validator:
 
 
 def build_validator(config: FolderValidation | ScenesValidation, image_size: int) -> Validator:
-    """Make what a configuration describes.
+    """Build the validator that a configuration describes.
 
     Raises:
         DataError: files are missing or do not fit together.
