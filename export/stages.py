@@ -53,7 +53,7 @@ class Stages:
         data = make()
         with suppress(OSError):  # no room or no permission: the next export does it again
             _write(path, data)
-            _prune(self._folder)
+            _prune(self._folder, spare=path)
         return data
 
 
@@ -115,11 +115,13 @@ def _write(path: Path, data: bytes) -> None:
             raise
 
 
-def _prune(folder: Path) -> None:
+def _prune(folder: Path, spare: Path) -> None:
+    """Delete what was used longest ago until the rest is small enough; `spare` stays whatever the clocks say."""
     files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in folder.glob("*.stage"))
     excess = sum(size for _, size, _ in files) - LARGEST
-    for _, size, path in files[:-1]:
+    for _, size, path in files:
         if excess <= 0:
             return
-        path.unlink(missing_ok=True)
-        excess -= size
+        if path != spare:
+            path.unlink(missing_ok=True)
+            excess -= size
