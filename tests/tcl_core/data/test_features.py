@@ -76,7 +76,7 @@ def test_stored_pictures_are_resized(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reencode_size", [0, 32])
 def test_an_interrupted_encoding_goes_on(tmp_path: Path, reencode_size: int) -> None:
-    """Oracle: the finished files, byte for byte; a mark in what was done before is still there, so it is not done again."""
+    """Oracle: the finished files, byte for byte; a mark in what was done before is kept, so it is not done again."""
     directory = tmp_path / "features"
     config = settings(tmp_path / "run", features=directory, reencode_size=reencode_size)
     train(config, console=QUIET)
