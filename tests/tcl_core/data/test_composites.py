@@ -77,12 +77,15 @@ def test_a_number_is_always_the_same_picture(parts: tuple[ShardPairs, object]) -
 
 
 def test_no_object_is_hidden_by_more_than_half(parts: tuple[ShardPairs, object]) -> None:
-    """By area: an object is at least half of 0.25 x 96 pixels long, and that wide by its shape."""
-    smallest = 0.5 * (0.25 * 96 * 50 / 60) * (0.25 * 96 * 30 / 60) * 0.8
+    """By shape: objects are 3 wide and 5 high, so what is seen of one bounds from below how large it was."""
+    shares = []
     for number in range(40):
-        made = composites(parts).compose(number)
-        areas = np.bincount(made.label_map.ravel(), minlength=len(made.phrases) + 1)[1:]
-        assert (areas >= smallest).all()
+        made = composites(parts, least_objects=3, most_objects=3).compose(number)
+        for label in range(1, len(made.phrases) + 1):
+            rows, columns = np.nonzero(made.label_map == label)
+            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+            shares.append(len(rows) / max(height * height * 3 / 5, width * width * 5 / 3))
+    assert 0.5 <= min(shares) < 0.75  # covered, but not more than it may be
 
 
 def test_training_sees_no_mask(parts: tuple[ShardPairs, object]) -> None:
