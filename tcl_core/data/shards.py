@@ -199,7 +199,7 @@ class ShardPairs:
         entries = np.concatenate([entries for entries, _ in scans])
         if not len(entries):
             raise DataError(f"{', '.join(patterns)}: no pair of image and caption (KEY.jpg and KEY.txt) in any shard")
-        usual = len(entries) // len(paths)
+        usual = max(1, round(len(entries) / len(paths)))
         problems = [Problem(p.kind, p.where, usual) if p.kind == MISSING else p for p in problems]
         groups = np.repeat(np.arange(len(paths), dtype=np.int32), [len(entries) for entries, _ in scans])
         return cls(paths, problems, groups, entries)

@@ -96,9 +96,23 @@ def test_a_missing_shard_is_a_problem_and_no_shard_an_error(shards: Path) -> Non
     (shards / "part-000001.tar").unlink()
     pairs = ShardPairs.of(pattern(shards))
     assert len(pairs) == 8
-    assert [problem.kind for problem in pairs.problems] == ["shard missing"]
+    assert pairs.problems == [Problem("shard missing", str(shards / "part-000001.tar"), num_samples=4)]
     with pytest.raises(DataError, match="no shard of .* is there"):
         ShardPairs.of(str(shards / "gone-{0..3}.tar"))
+
+
+def test_a_missing_shard_is_worth_the_mean_of_the_others_and_one_sample_at_least(tmp_path: Path) -> None:
+    """By hand: 3, 2 and 0 pairs make a mean of 1.67, 1 and 0 of 0.5; any other problem is one sample."""
+    pair = {"{}.jpg": jpeg(0), "{}.txt": b"good"}
+    for name, count in (("three", 3), ("two", 2), ("one", 1), ("none", 0)):
+        members = {key.format(number): content for number in range(count) for key, content in pair.items()}
+        write_tar(tmp_path / f"{name}.tar", members | {"half.jpg": jpeg(1)})
+    for names, worth in (("three,two,none", 2), ("one,none", 1)):
+        problems = ShardPairs.of(str(tmp_path / f"{{{names},gone}}.tar")).problems
+        assert {(problem.kind, problem.num_samples) for problem in problems} == {
+            ("shard missing", worth),
+            ("caption missing", 1),
+        }
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.55, 0.9])
