@@ -55,6 +55,28 @@ def test_a_truncated_video_yields_what_it_has_then_fails(tmp_path: Path) -> None
     assert 20 < decoded < 100
 
 
+def video(path: Path, count: int, whole: int) -> str:
+    """Write a video of so many frames, of which all but the first `whole` are blanked in the file."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (16, 16))
+    for number in range(count):
+        writer.write(np.full((16, 16, 3), number, np.uint8))
+    writer.release()
+    data = path.read_bytes()
+    end, index = data.index(b"movi"), data.index(b"idx1")
+    for _ in range(whole + 1):
+        end = data.index(b"00dc", end + 1)
+    path.write_bytes(data[:end] + bytes(index - end) + data[index:])
+    return str(path)
+
+
+def test_a_few_frames_less_than_announced_are_no_damage(tmp_path: Path) -> None:
+    """By hand: of n frames, 2 % and two more may be missing; 4 of 104 are, and 5 of 105 are too many."""
+    assert len(list(open_source(video(tmp_path / "a.avi", 104, 100)))) == 100
+    for name, count, whole in (("b.avi", 105, 100), ("c.avi", 1, 0)):
+        with pytest.raises(SourceError, match=f"is damaged: {whole} of {count} announced frames could be decoded"):
+            list(open_source(video(tmp_path / name, count, whole)))
+
+
 def test_a_folder_yields_its_pictures_in_order_and_reports_the_others(tmp_path: Path) -> None:
     for i, name in enumerate(["b.png", "a.jpg", "naïve 図.PNG"]):
         data = cv2.imencode(name[-4:].lower(), np.full((8, 9, 3), 40 * i, np.uint8))[1]
