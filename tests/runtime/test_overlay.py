@@ -25,11 +25,21 @@ def test_the_legend_shows_every_colour_and_leaves_the_rest_alone() -> None:
 
 
 def test_a_long_legend_counts_what_does_not_fit() -> None:
-    image = np.full((120, 320, 3), 100, np.uint8)
+    """Oracle: a legend that just fits, whose last entry is that count; it has no colour of its own."""
     colours = palette(50)
-    draw_legend(image, [f"word {i}" for i in range(50)], colours)
-    assert (image == colours[0]).all(axis=-1).any()
-    assert not (image == colours[49]).all(axis=-1).any()
+    long, short = (np.full((120, 320, 3), 100, np.uint8) for _ in range(2))
+    names = [f"word {i}" for i in range(50)]
+    draw_legend(long, names, colours)
+    shown = [bool((long == colour).all(axis=-1).any()) for colour in colours]
+    count = sum(shown)
+    assert count > 1
+    assert shown == [True] * count + [False] * (50 - count)
+    draw_legend(short, [*names[:count], f"and {50 - count} more"], colours)
+    swatch = (short == colours[count]).all(axis=-1)
+    assert swatch.any()
+    assert np.array_equal(long[~swatch], short[~swatch])
+    draw_legend(long, [*names[: count + 1], "one more"], colours)
+    assert not (long == colours[count]).all(axis=-1).any()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 400), (400, 5), (40, 40)])
