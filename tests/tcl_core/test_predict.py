@@ -167,6 +167,20 @@ def test_pictures_of_a_prediction() -> None:
     assert overlay.shape[0] > 2  # the legend
 
 
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_the_legend_has_one_colour_for_every_word_that_is_seen(count: int) -> None:
+    """By hand: squares of 17 x 17 pixels below the picture, whole however many lines they take."""
+    names = tuple(f"word {number}" for number in range(count + 1))
+    seen = np.arange(count + 1, dtype=np.uint8)[None].repeat(
+        2, axis=0
+    )  # label `count`, the last word but one, included
+    prediction = Prediction(seen, names, (0.5,) * (count + 1))
+    legend = np.array(draw_overlay(Image.new("RGB", (count + 1, 2)), prediction))[2:]
+    colours = enumerate(palette(count + 2).tolist())
+    areas = {label: int((legend == colour).all(axis=-1).sum()) for label, colour in colours if len(set(colour)) > 1}
+    assert areas == {label: 17 * 17 * (label <= count) for label in areas}  # greys are those of the letters, too
+
+
 def test_nothing_is_half_written(tmp_path: Path) -> None:
     """Oracle: the folder before."""
 
