@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Literal, get_args, overload
 
 import cv2
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import Bundle, InputSpec, Refinement
+from runtime.closing import Closing
 from runtime.engines.base import Engine
 from runtime.engines.folded import FoldedWords
 from runtime.engines.onnx import OnnxRuntimeEngine
@@ -102,7 +102,7 @@ def _refined(
     return pamr(masks, frame, contenders=chosen, threads=threads)
 
 
-class Segmenter:
+class Segmenter(Closing):
     """Segment frames by words.
 
         with Segmenter("tiny", classes=["cat", "sofa|couch"]) as segmenter:
@@ -301,11 +301,3 @@ class Segmenter:
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
-
-    def __enter__(self) -> "Segmenter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

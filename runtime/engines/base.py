@@ -21,6 +21,11 @@ class Engine(Protocol):
         """Free the engine; it cannot be used afterwards."""
 
 
+def closed(spec: GraphSpec) -> EngineError:
+    """Make the error of an engine that is used after it was closed."""
+    return EngineError(f"the engine of {spec.file} is closed: open another one, or close it later")
+
+
 def check_inputs(inputs: Arrays, spec: GraphSpec) -> None:
     """Check names and shapes of inputs.
 

@@ -1,11 +1,11 @@
 """A graph with its words inside, used like one that takes them as an input."""
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.closing import Closing
 from runtime.engines.base import Arrays, Engine
 from runtime.errors import VocabularyError
 
@@ -13,7 +13,7 @@ SAME = 0.9999
 """Cosine from which on two rows are the same word; two words that close could not be told apart anyway."""
 
 
-class FoldedWords:
+class FoldedWords(Closing):
     """Pick the masks of the asked-for rows out of those that the graph always computes.
 
     Args:
@@ -44,11 +44,3 @@ class FoldedWords:
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
-
-    def __enter__(self) -> "FoldedWords":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

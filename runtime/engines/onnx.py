@@ -1,18 +1,18 @@
 """A graph in ONNX Runtime."""
 
-from types import TracebackType
 from typing import Any
 
 import numpy.typing as npt
 
 from runtime.bundle import GraphSpec
-from runtime.engines.base import Arrays, check_inputs
+from runtime.closing import Closing
+from runtime.engines.base import Arrays, check_inputs, closed
 from runtime.errors import EngineError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Closing):
     """A graph in ONNX Runtime.
 
     Args:
@@ -37,42 +37,38 @@ class OnnxRuntimeEngine:
         if provider == "cuda":
             onnxruntime.preload_dlls()  # CUDA and cuDNN may be packages of Python, which the linker does not search
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
+            session = onnxruntime.InferenceSession(graph, options, providers=[wanted])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise EngineError(f"ONNX Runtime {onnxruntime.__version__} refused {spec.file}: {error}") from error
         # It falls back to the CPU without raising when a provider's libraries are missing.
-        if wanted not in self._session.get_providers():
+        if wanted not in session.get_providers():
             raise EngineError(
-                f"provider {provider!r} was asked for and ONNX Runtime started {self._session.get_providers()}: "
+                f"provider {provider!r} was asked for and ONNX Runtime started {session.get_providers()}: "
                 "the libraries of that provider are missing or do not match its version"
             )
+        self._session: Any | None = session
         self._spec = spec
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the graph once.
 
         Raises:
-            EngineError: an input is missing, unknown or of the wrong shape, or the graph failed.
+            EngineError: an input is missing, unknown or of the wrong shape, the graph failed, or the engine is closed.
         """
+        session = self._session  # read once: another thread may close the engine
+        if session is None:
+            raise closed(self._spec)
         check_inputs(inputs, self._spec)
         try:
-            outputs = self._session.run(list(self._spec.outputs), dict(inputs))
+            outputs = session.run(list(self._spec.outputs), dict(inputs))
         except Exception as error:
             shapes = {name: array.shape for name, array in inputs.items()}
             raise EngineError(f"{self._spec.file} failed on inputs {shapes}: {error}") from error
         return dict(zip(self._spec.outputs, outputs, strict=True))
 
     def close(self) -> None:
-        """Free the session."""
-        del self._session
-
-    def __enter__(self) -> "OnnxRuntimeEngine":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        """Free the session, as soon as no thread is in it; closing again does nothing."""
+        self._session = None
 
 
 def _provider_name(provider: str, available: list[str]) -> str:

@@ -5,7 +5,6 @@ which has the same parser and builder and needs no GPU. Nothing of this module h
 """
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from rich.console import Console
 
 from runtime.bundle import Bundle, GraphSpec, InputSpec
-from runtime.engines.base import Arrays, check_inputs
+from runtime.closing import Closing
+from runtime.engines.base import Arrays, check_inputs, closed
 from runtime.engines.builder import ProgressBars, build_plan, check_version
 from runtime.engines.cache import EngineCache, Identity, default_folder
 from runtime.engines.check import compare, require_agreement, sample_inputs
@@ -26,7 +26,7 @@ DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int
 """By the names of `tensorrt.DataType`. Its own table of NumPy types breaks with some versions of NumPy."""
 
 
-class TensorRTEngine:
+class TensorRTEngine(Closing):
     """A graph in TensorRT.
 
     Args:
@@ -69,8 +69,10 @@ class TensorRTEngine:
 
         Raises:
             EngineError: an input is missing, unknown, of another dtype, or of a shape that the engine was not built
-                for; or the device failed.
+                for; the device failed; or the engine is closed.
         """
+        if self._context is None:
+            raise closed(self._spec)
         check_inputs(inputs, self._spec)
         sent = {name: self._send(name, array) for name, array in inputs.items()}
         outputs = {name: self._receiver(name) for name in self._spec.outputs}
@@ -103,18 +105,12 @@ class TensorRTEngine:
         return array
 
     def close(self) -> None:
-        """Free the engine and its memory."""
+        """Free the engine and its memory; closing again does nothing."""
+        if self._context is None:
+            return
         self._buffers.free()
-        del self._context, self._engine, self._runtime
+        self._context = self._engine = self._runtime = None  # in this order
         self._memory.close()
-
-    def __enter__(self) -> "TensorRTEngine":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def load_tensorrt() -> Any:

@@ -7,7 +7,6 @@ A file appears under its name only when it is complete; what was written until a
 import os
 import re
 from pathlib import Path
-from types import TracebackType
 
 from runtime.errors import SinkError
 from runtime.frame import BGR
@@ -51,9 +50,7 @@ class Sink:
     def __enter__(self) -> "Sink":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.close(complete=kind is None)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
+from runtime.closing import Closing
 from runtime.frame import BGR
 
 
@@ -17,7 +17,7 @@ class Frame:
     name: str
 
 
-class Source:
+class Source(Closing):
     """An iterable of frames that is closed on every way out.
 
     Attributes:
@@ -43,14 +43,3 @@ class Source:
             SourceError: the source ended before its announced end.
         """
         raise TypeError(f"{type(self).__name__} does not yield frames")
-
-    def close(self) -> None:
-        """Free what the source holds."""
-
-    def __enter__(self) -> "Source":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -44,6 +44,13 @@ def test_wrong_inputs_are_explained(doubler: tuple[bytes, GraphSpec], inputs: di
         engine.infer(inputs)
 
 
+def test_it_may_be_closed_twice_and_is_not_used_afterwards(doubler: tuple[bytes, GraphSpec]) -> None:
+    with OnnxRuntimeEngine(*doubler) as engine:
+        engine.close()
+    with pytest.raises(EngineError, match=r"the engine of g\.onnx is closed"):
+        engine.infer({"x": np.zeros((1, 2), np.float32)})
+
+
 @pytest.mark.parametrize("graph", [b"", b"<html>", b"\x08\x09" * 50])
 def test_what_is_no_graph_is_refused(doubler: tuple[bytes, GraphSpec], graph: bytes) -> None:
     with pytest.raises(EngineError, match=r"refused g\.onnx"):

@@ -36,7 +36,7 @@ class HostMemory:
     def __init__(self) -> None:
         self.held: dict[int, np.ndarray] = {}
         self.allocations = 0
-        self.closed = False
+        self.closed = 0
 
     def allocate(self, size: int) -> int:
         block = np.full(size, 255, np.uint8)
@@ -60,7 +60,7 @@ class HostMemory:
         pass
 
     def close(self) -> None:
-        self.closed = True
+        self.closed += 1
 
 
 class StandInContext:
@@ -172,7 +172,11 @@ def test_it_gives_what_the_device_computed(tiny: Bundle, spec: GraphSpec, device
     for got, expected in results:
         assert np.array_equal(got, expected)
     assert memory.held == {}
-    assert memory.closed
+    assert memory.closed == 1
+    engine.close()
+    assert memory.closed == 1
+    with pytest.raises(EngineError, match=r"the engine of segmenter\.onnx is closed"):
+        engine.infer(given)
 
 
 def test_data_types_have_the_names_that_are_looked_up() -> None:
