@@ -19,6 +19,7 @@ from rich.text import Text
 from runtime.bundle import Bundle
 from runtime.engines.profile import MOST_WORDS
 from runtime.errors import SinkError, TclEdgeError
+from runtime.frame import resized
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
@@ -325,7 +326,6 @@ def engine(
 ) -> None:
     """Build the TensorRT engine of a bundle for this device now, instead of when the first stream begins."""
     from runtime.engines.tensorrt import open_tensorrt
-    from runtime.segmenter import resized
 
     try:
         opened = Bundle.open(bundle)

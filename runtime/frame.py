@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import InputSpec
-from runtime.errors import FrameError
+from runtime.errors import EngineError, FrameError
 from runtime.kernels.antialias import resize_normalize
 
 BGR = npt.NDArray[np.uint8]
@@ -65,6 +65,22 @@ def free_size(frame_size: tuple[int, int], side: int, step: int) -> tuple[int, i
     height, width = frame_size
     tallness = min(max(math.sqrt(height / width), step / side), side / step)
     return max(round(side * tallness / step), 1) * step, max(round(side / tallness / step), 1) * step
+
+
+def resized(spec: InputSpec, size: int | None) -> InputSpec:
+    """Change the size of a bundle's input, None for none.
+
+    Raises:
+        EngineError: the bundle has a fixed size, or the size is out of range.
+    """
+    if size is None:
+        return spec
+    if isinstance(spec.size, tuple):
+        height, width = spec.size
+        raise EngineError(f"this bundle was exported for {height} x {width} pixels only: leave the size out")
+    if not spec.multiple_of <= size <= 4096:
+        raise EngineError(f"network size {size} given, expected {spec.multiple_of} to 4096 pixels")
+    return spec.model_copy(update={"size": size})
 
 
 _INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}

@@ -7,7 +7,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args, overload
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +16,8 @@ from runtime.engines.base import Engine
 from runtime.engines.folded import FoldedWords
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import EngineError, VocabularyError
-from runtime.frame import BGR, Preprocessor, as_bgr, input_size
-from runtime.kernels.pamr import contenders, pamr
+from runtime.frame import BGR, Preprocessor, as_bgr, input_size, resized
+from runtime.kernels.pamr import refined
 from runtime.kernels.upsample import blend, label_dtype, upsample_argmax, upsample_guided, upsample_overlay
 from runtime.overlay import palette
 from runtime.segmentation import ALPHA, Segmentation
@@ -49,24 +48,8 @@ def _colours(vocabulary: Vocabulary) -> npt.NDArray[np.uint8]:
     return np.concatenate([grey, colours]) if vocabulary.has_background else colours
 
 
-def resized(spec: InputSpec, size: int | None) -> InputSpec:
-    """Change the size of a bundle's input, None for none.
-
-    Raises:
-        EngineError: the bundle has a fixed size, or the size is out of range.
-    """
-    if size is None:
-        return spec
-    if isinstance(spec.size, tuple):
-        height, width = spec.size
-        raise EngineError(f"this bundle was exported for {height} x {width} pixels only: leave the size out")
-    if not spec.multiple_of <= size <= 4096:
-        raise EngineError(f"network size {size} given, expected {spec.multiple_of} to 4096 pixels")
-    return spec.model_copy(update={"size": size})
-
-
 def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | None, phrases: int) -> Engine:
-    manifest, graph = bundle.manifest, bundle.manifest.segmenter
+    graph = bundle.manifest.segmenter
     engine: Engine
     if provider == "tensorrt":
         from runtime.engines.tensorrt import open_tensorrt  # with TensorRT and CUDA, which few machines have
@@ -76,30 +59,11 @@ def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | No
         engine = OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
     if "text" in graph.inputs:
         return engine
-    inside = Vocabulary.from_bytes(bundle.read(manifest.vocabulary), channels=manifest.output.channels)
-    return FoldedWords(engine, inside.embeddings)
+    return FoldedWords(engine, Vocabulary.shipped(bundle).embeddings)
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def enlarged(masks: npt.NDArray[np.float32], network_size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Enlarge masks (K,h,w) to a quarter of the network's input, where TCL refines them; finer masks stay as fine."""
-    height, width = (max(side // 4, grid) for side, grid in zip(network_size, masks.shape[1:], strict=True))
-    if (height, width) == masks.shape[1:]:
-        return masks
-    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
-
-
-def _refined(
-    masks: npt.NDArray[np.float32], frame: BGR, network_size: tuple[int, int], vocabulary: Vocabulary, threads: int
-) -> npt.NDArray[np.float32]:
-    masks = enlarged(masks, network_size)
-    if vocabulary.thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
-        return pamr(masks, frame, threads=threads)
-    chosen = contenders(masks, background=vocabulary.constant)
-    return pamr(masks, frame, contenders=chosen, threads=threads)
 
 
 class Segmenter(Closing):
@@ -147,7 +111,7 @@ class Segmenter(Closing):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
         self._refine: Refinement = manifest.output.refine if refine is None else refine
-        shipped = Vocabulary.from_bytes(self.bundle.read(manifest.vocabulary), channels=manifest.output.channels)
+        shipped = Vocabulary.shipped(self.bundle)
         self._encoder = BundleTextEncoder(self.bundle, shipped.rows)
         self._shipped_classes = shipped.classes
         self._most_words: int | None = None  # phrases that the engine takes; any number until there is one
@@ -224,7 +188,14 @@ class Segmenter(Closing):
         inferred = perf_counter()
         if self._refine == "pamr":
             network_size = input_size((bgr.shape[0], bgr.shape[1]), self._input)
-            soft_masks = _refined(soft_masks, bgr, network_size, words.vocabulary, self._threads)
+            soft_masks = refined(
+                soft_masks,
+                bgr,
+                network_size,
+                background=words.vocabulary.constant,
+                thresholds=words.vocabulary.thresholds,
+                threads=self._threads,
+            )
         mask, blended = self._label(soft_masks, bgr, words, alpha if overlay else None, reuse)
         done = perf_counter()
         seconds = {"pre": preprocessed - begin, "infer": inferred - preprocessed, "post": done - inferred}

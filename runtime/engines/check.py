@@ -49,13 +49,11 @@ class Comparison:
 
 def sample_inputs(bundle: Bundle, input_spec: InputSpec, profile: Profile) -> dict[str, npt.NDArray[np.float32]]:
     """Make inputs as they will be: a frame of the shipped clip, the words of the bundle."""
-    manifest = bundle.manifest
     with open_source("test://cars") as frames:
         (frame,) = islice(frames, FRAME, FRAME + 1)
     inputs = {"image": Preprocessor(input_spec)(frame.image).copy()}
-    if "text" in manifest.segmenter.inputs:
-        vocabulary = Vocabulary.from_bytes(bundle.read(manifest.vocabulary), channels=manifest.output.channels)
-        inputs["text"] = vocabulary.embeddings[: profile.ranges["words"].most]
+    if "text" in bundle.manifest.segmenter.inputs:
+        inputs["text"] = Vocabulary.shipped(bundle).embeddings[: profile.ranges["words"].most]
     return inputs
 
 

@@ -9,6 +9,7 @@ Letters: N masks, h w mask grid, H W pixels.
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -92,6 +93,42 @@ def contenders(
         below = (values[open_] < values[winner] - margin).all(1)
         chosen[np.flatnonzero(open_)[below]] = False
     return chosen
+
+
+def enlarged(masks: npt.NDArray[np.float32], network_size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Enlarge masks (K,h,w) to a quarter of the network's input, where TCL refines them; finer masks stay as fine."""
+    height, width = (max(side // 4, grid) for side, grid in zip(network_size, masks.shape[1:], strict=True))
+    if (height, width) == masks.shape[1:]:
+        return masks
+    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
+
+
+def refined(
+    masks: npt.NDArray[np.float32],
+    frame: npt.NDArray[np.uint8],
+    network_size: tuple[int, int],
+    *,
+    background: float | None = None,
+    thresholds: npt.NDArray[np.float32] | None = None,
+    threads: int = 1,
+) -> npt.NDArray[np.float32]:
+    """Refine the masks of a frame at the resolution of `enlarged`; those that cannot win anywhere are left out.
+
+    Args:
+        masks: soft masks (K,h,w).
+        frame: the picture (H,W,3), channels in any order.
+        network_size: (height, width) of the network's input for this frame, in pixels.
+        background: constant value of the background, if there is one.
+        thresholds: what each mask has to exceed to take part (K,); None for no such rule.
+        threads: classes worked on at the same time.
+
+    Returns:
+        Refined masks (K,h',w') float32.
+    """
+    masks = enlarged(masks, network_size)
+    if thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
+        return pamr(masks, frame, threads=threads)
+    return pamr(masks, frame, contenders=contenders(masks, background=background), threads=threads)
 
 
 def _check(

@@ -64,9 +64,8 @@ def gather(
 def _typed(
     bundle: Bundle, classes: str | None, background: str | None, threshold: float | None, templates: tuple[str, ...]
 ) -> WordFile:
-    manifest = bundle.manifest
-    shipped = Vocabulary.from_bytes(bundle.read(manifest.vocabulary), channels=manifest.output.channels)
-    own = manifest.text.templates if manifest.text is not None else ()
+    shipped, text = Vocabulary.shipped(bundle), bundle.manifest.text
+    own = text.templates if text is not None else ()
     if templates:
         encoder = BundleTextEncoder(bundle, {}, templates=templates)
     else:

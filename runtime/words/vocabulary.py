@@ -13,6 +13,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from runtime.bundle import Bundle
 from runtime.errors import BundleCorruptError, VocabularyError
 
 Embeddings = npt.NDArray[np.float32]
@@ -267,6 +268,15 @@ class Vocabulary:
             "threshold": self.threshold,
         }
         return save({"embeddings": self.embeddings}, metadata={"vocabulary": json.dumps(header)})
+
+    @classmethod
+    def shipped(cls, bundle: Bundle) -> "Vocabulary":
+        """Read the words that a bundle comes with.
+
+        Raises:
+            BundleCorruptError: they cannot be understood.
+        """
+        return cls.from_bytes(bundle.read(bundle.manifest.vocabulary), channels=bundle.manifest.output.channels)
 
     @classmethod
     def from_bytes(cls, data: bytes, *, channels: int) -> "Vocabulary":

@@ -34,8 +34,8 @@ def bundle_segment(
     # Bundles are read by their owner; this is the only place where training looks at deployment.
     from runtime import Segmenter
     from runtime.errors import TclEdgeError
+    from runtime.kernels.pamr import enlarged
     from runtime.kernels.pamr import pamr as refine_masks
-    from runtime.segmenter import enlarged
 
     try:
         segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")

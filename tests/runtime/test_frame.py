@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.bundle import InputSpec
-from runtime.errors import FrameError
-from runtime.frame import Preprocessor, as_bgr, input_size
+from runtime.errors import EngineError, FrameError
+from runtime.frame import Preprocessor, as_bgr, input_size, resized
 
 SPEC = InputSpec(
     size=64,
@@ -75,6 +75,16 @@ def test_normalisation_and_channel_order(antialias: bool) -> None:
     expected = (frame[..., ::-1] / 255 - np.array(SPEC.mean)) / np.array(SPEC.std)
     assert image.dtype == np.float32
     np.testing.assert_allclose(image[0], expected.transpose(2, 0, 1), atol=1e-5)
+
+
+def test_the_network_size_may_change_where_the_bundle_leaves_it_free() -> None:
+    assert resized(SPEC, None) is SPEC
+    assert resized(SPEC, 96) == SPEC.model_copy(update={"size": 96})
+    for size in (31, 4097):
+        with pytest.raises(EngineError, match=f"network size {size} given, expected 32 to 4096 pixels"):
+            resized(SPEC, size)
+    with pytest.raises(EngineError, match="was exported for 64 x 96 pixels only: leave the size out"):
+        resized(SPEC.model_copy(update={"size": (64, 96)}), 64)
 
 
 @pytest.mark.parametrize(

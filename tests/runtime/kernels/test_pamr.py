@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from runtime.kernels.pamr import contenders, pamr
+from runtime.kernels.pamr import contenders, enlarged, pamr, refined
 
 
 def picture(rng, height, width):
@@ -136,3 +136,27 @@ def test_memory_that_cannot_be_had_is_a_memory_error():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "refused\n", done.stderr
+
+
+def test_masks_are_enlarged_to_a_quarter_of_the_input_and_never_made_smaller():
+    """Oracle: shapes by hand; a ramp stays a ramp."""
+    ramp = np.broadcast_to(np.arange(8, dtype=np.float32), (2, 4, 8))
+    larger = enlarged(ramp, (64, 128))
+    assert larger.shape == (2, 16, 32)
+    np.testing.assert_allclose(np.diff(larger[:, :, 2:-2], axis=2), 0.25, atol=1e-6)
+    assert enlarged(ramp, (16, 32)) is ramp
+    assert enlarged(ramp, (32, 16)).shape == (2, 8, 8)
+
+
+def test_refinement_leaves_out_what_cannot_win_unless_masks_have_thresholds():
+    """Oracle: the parts, one after the other."""
+    rng = np.random.default_rng(0)
+    masks, image = rng.random((4, 8, 8), np.float32), picture(rng, 64, 64)
+    masks[3] = 0.1
+    larger = enlarged(masks, (64, 64))
+    chosen = contenders(larger, background=0.5)
+    assert chosen.tolist() == [True, True, True, False]
+    expected = pamr(larger, image, contenders=chosen)
+    assert np.array_equal(refined(masks, image, (64, 64), background=0.5), expected)
+    limits = np.full(4, 0.5, np.float32)
+    assert np.array_equal(refined(masks, image, (64, 64), background=0.5, thresholds=limits), pamr(larger, image))

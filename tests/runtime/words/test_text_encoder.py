@@ -17,7 +17,7 @@ def encoder(tiny: Bundle) -> BundleTextEncoder:
 
 
 def test_it_gives_the_rows_that_were_shipped(tiny: Bundle, encoder: BundleTextEncoder) -> None:
-    shipped = Vocabulary.from_bytes(tiny.read(tiny.manifest.vocabulary), channels=tiny.manifest.output.channels)
+    shipped = Vocabulary.shipped(tiny)
     phrases = list(shipped.rows)
     np.testing.assert_allclose(encoder.encode(phrases), shipped.embeddings, atol=1e-5)
 
