@@ -9,6 +9,7 @@ except ImportError as error:
     ) from error
 
 from runtime.bundle import Bundle, Manifest
+from runtime.engines import Engine, FakeEngine, open_engine
 from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
@@ -17,12 +18,15 @@ from runtime.words.vocabulary import Vocabulary, WordClass, parse_classes
 
 __all__ = [
     "Bundle",
+    "Engine",
+    "FakeEngine",
     "Manifest",
     "Segmentation",
     "Segmenter",
     "Vocabulary",
     "WordClass",
     "__version__",
+    "open_engine",
     "parse_classes",
     "upsample_argmax",
     "upsample_overlay",

@@ -12,15 +12,23 @@ from runtime.frame import BGR
 INK, PAPER = (255, 255, 255), (24, 24, 24)
 
 
-def palette(count: int) -> npt.NDArray[np.uint8]:
-    """Give `count` BGR colours (count,3) that are told apart easily; beyond 256 they repeat."""
+def palette(count: int, *, background: bool = False) -> npt.NDArray[np.uint8]:
+    """Give BGR colours that are told apart easily; beyond 256 they repeat.
+
+    Args:
+        count: how many classes there are, each with the same colour whether there is a background or not.
+        background: put the grey of the background before them, for what shows it.
+
+    Returns:
+        (count,3), or with a background (count+1,3).
+    """
     from colorcet import (
         glasbey_bw_minc_20_minl_30,
     )  # a table of a thousand palettes: only where one is needed
 
     rgb = np.array(glasbey_bw_minc_20_minl_30, np.float64)
     colours: npt.NDArray[np.uint8] = np.rint(rgb[np.arange(count) % len(rgb), ::-1] * 255).astype(np.uint8)
-    return colours
+    return np.concatenate([np.full((1, 3), 128, np.uint8), colours]) if background else colours
 
 
 def draw_legend(image: BGR, names: Sequence[str], colours: npt.NDArray[np.uint8]) -> None:

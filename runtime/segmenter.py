@@ -10,11 +10,10 @@ from typing import Any, Literal, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from runtime.bundle import Bundle, InputSpec, Refinement
+from runtime.bundle import Bundle, Refinement
 from runtime.closing import Closing
 from runtime.engines.base import Engine
-from runtime.engines.folded import FoldedWords
-from runtime.engines.onnx import OnnxRuntimeEngine
+from runtime.engines.open import open_engine
 from runtime.errors import EngineError, VocabularyError
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size, resized
 from runtime.kernels.pamr import refined
@@ -35,31 +34,12 @@ class _Words:
 
     vocabulary: Vocabulary
     colours: npt.NDArray[np.uint8]
+    unpainted: int | None
 
-    @property
-    def unpainted(self) -> int | None:
-        return 0 if self.vocabulary.has_background else None
-
-
-def _colours(vocabulary: Vocabulary) -> npt.NDArray[np.uint8]:
-    """Colour the words alike with and without a background, which itself is grey where anything shows it."""
-    colours = palette(len(vocabulary.classes))
-    grey = np.full((1, 3), 128, np.uint8)
-    return np.concatenate([grey, colours]) if vocabulary.has_background else colours
-
-
-def _engine(bundle: Bundle, spec: InputSpec, *, provider: str, threads: int | None, phrases: int) -> Engine:
-    graph = bundle.manifest.segmenter
-    engine: Engine
-    if provider == "tensorrt":
-        from runtime.engines.tensorrt import open_tensorrt  # with TensorRT and CUDA, which few machines have
-
-        engine = open_tensorrt(bundle, spec, words=phrases)
-    else:
-        engine = OnnxRuntimeEngine(bundle.read(graph.file), graph, provider=provider, threads=threads)
-    if "text" in graph.inputs:
-        return engine
-    return FoldedWords(engine, Vocabulary.shipped(bundle).embeddings)
+    @classmethod
+    def of(cls, vocabulary: Vocabulary) -> "_Words":
+        background = vocabulary.has_background
+        return cls(vocabulary, palette(len(vocabulary.classes), background=background), 0 if background else None)
 
 
 def _cores() -> int:
@@ -82,12 +62,16 @@ class Segmenter(Closing):
             word unless a class has its own threshold.
         threshold: soft mask in [0, 1] below which a pixel is background; None for the word file's or the bundle's
             own, which does not apply when `background` is None.
-        provider: `cpu`, `cuda`, or `tensorrt`, which builds an engine when it is first used on a device.
+        provider: of the engine that is opened: `cpu`, which is also None, `cuda`, or `tensorrt`, which builds an engine
+            when it is first used on a device.
         threads: of the network, and of the kernels before and after it, never both at once; None for one per core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
         refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
             edges of colour over many cells (paper, section 4), which takes time; "none"; None for the bundle's own.
         temporal: lets masks depend on the frames before; a segmenter then is for one stream at a time.
+        engine: an opened engine of the bundle's segmenter, for instance one that several segmenters share (see
+            `runtime.open_engine`), or a fake one in a test (`runtime.FakeEngine`). It stays open when the segmenter is
+            closed: whoever opened it closes it. None opens one, which is closed with the segmenter.
 
     Raises:
         BundleError, EngineError, VocabularyError: see `runtime.errors`.
@@ -100,29 +84,34 @@ class Segmenter(Closing):
         *,
         background: Background = "default",
         threshold: float | None = None,
-        provider: str = "cpu",
+        provider: str | None = None,
         threads: int | None = None,
         size: int | None = None,
         refine: Refinement | None = None,
         temporal: Temporal | None = None,
+        engine: Engine | None = None,
     ) -> None:
         if refine is not None and refine not in REFINEMENTS:
             raise EngineError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
+        if engine is not None and provider is not None:
+            raise EngineError(f"provider {provider!r} and an engine given, which has its own: leave one of them out")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
+        self._input = resized(manifest.input, size)
         self._refine: Refinement = manifest.output.refine if refine is None else refine
+        self._threads = threads or _cores()
+        self._preprocess = Preprocessor(self._input, threads=self._threads)
+        self._temporal = temporal
         shipped = Vocabulary.shipped(self.bundle)
         self._encoder = BundleTextEncoder(self.bundle, shipped.rows)
         self._shipped_classes = shipped.classes
-        self._most_words: int | None = None  # phrases that the engine takes; any number until there is one
-        self.set_classes(classes, background=background, threshold=threshold)
-        self._temporal = temporal
-        self._threads = threads or _cores()
-        self._input = resized(manifest.input, size)
-        self._preprocess = Preprocessor(self._input, threads=self._threads)
-        phrases = len(self._words.vocabulary.embeddings)
-        self._engine = _engine(self.bundle, self._input, provider=provider, threads=threads, phrases=phrases)
-        self._most_words = getattr(self._engine, "most_words", None)
+        vocabulary = self._vocabulary(classes, background, threshold)
+        self._owns_engine = engine is None
+        if engine is None:
+            rows = len(vocabulary.embeddings)
+            engine = open_engine(self.bundle, size=size, provider=provider or "cpu", threads=threads, words=rows)
+        self._engine = engine
+        self._words = self._accepted(vocabulary)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -136,20 +125,20 @@ class Segmenter(Closing):
 
         May be called from another thread: a frame is segmented with the old words or with the new, never a mixture.
         """
-        vocabulary = vocabulary_for(
-            self.bundle,
-            self._shipped_classes if classes is None else classes,
-            self._encoder,
-            background=background,
-            threshold=threshold,
-        )
-        phrases = len(vocabulary.embeddings)
-        if self._most_words is not None and phrases > self._most_words:
+        self._words = self._accepted(self._vocabulary(classes, background, threshold))
+
+    def _vocabulary(self, classes: Words | None, background: Background, threshold: float | None) -> Vocabulary:
+        words = self._shipped_classes if classes is None else classes
+        return vocabulary_for(self.bundle, words, self._encoder, background=background, threshold=threshold)
+
+    def _accepted(self, vocabulary: Vocabulary) -> _Words:
+        rows, most = len(vocabulary.embeddings), self._engine.most_words
+        if most is not None and rows > most:
             raise VocabularyError(
-                f"{phrases} words given, synonyms and background words included, and this engine was built for at most "
-                f"{self._most_words}: `python -m runtime engine {self.bundle.path} --words {phrases}`"
+                f"{rows} words given, synonyms and background words included, and this engine was built for at most "
+                f"{most}: `python -m runtime engine {self.bundle.path} --words {rows}`"
             )
-        self._words = _Words(vocabulary, _colours(vocabulary))
+        return _Words.of(vocabulary)
 
     def __call__(
         self,
@@ -173,9 +162,8 @@ class Segmenter(Closing):
             EngineError: the network failed.
         """
         words = self._words  # read once: set_classes may replace it at any moment
-        begin = perf_counter()
+        begin = preprocessed = perf_counter()
         bgr = as_bgr(frame)
-        preprocessed = begin
 
         def network() -> npt.NDArray[np.float32]:
             nonlocal preprocessed
@@ -187,15 +175,7 @@ class Segmenter(Closing):
         soft_masks = network() if self._temporal is None else self._temporal(bgr, words, network)
         inferred = perf_counter()
         if self._refine == "pamr":
-            network_size = input_size((bgr.shape[0], bgr.shape[1]), self._input)
-            soft_masks = refined(
-                soft_masks,
-                bgr,
-                network_size,
-                background=words.vocabulary.constant,
-                thresholds=words.vocabulary.thresholds,
-                threads=self._threads,
-            )
+            soft_masks = self._refined(soft_masks, bgr, words.vocabulary)
         mask, blended = self._label(soft_masks, bgr, words, alpha if overlay else None, reuse)
         done = perf_counter()
         seconds = {"pre": preprocessed - begin, "infer": inferred - preprocessed, "post": done - inferred}
@@ -211,6 +191,16 @@ class Segmenter(Closing):
             speed={stage: 1000 * value for stage, value in seconds.items()},
             blended=blended,
             blended_alpha=alpha,
+        )
+
+    def _refined(self, masks: npt.NDArray[np.float32], frame: BGR, vocabulary: Vocabulary) -> npt.NDArray[np.float32]:
+        return refined(
+            masks,
+            frame,
+            input_size((frame.shape[0], frame.shape[1]), self._input),
+            background=vocabulary.constant,
+            thresholds=vocabulary.thresholds,
+            threads=self._threads,
         )
 
     def _label(
@@ -270,5 +260,6 @@ class Segmenter(Closing):
                 yield self(frame.image)
 
     def close(self) -> None:
-        """Free the engine."""
-        self._engine.close()
+        """Free the engine, unless it was passed in; closing again does nothing."""
+        if self._owns_engine:
+            self._engine.close()

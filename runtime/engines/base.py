@@ -1,6 +1,7 @@
 """The inference engine: runs one graph of a bundle."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -11,14 +12,26 @@ from runtime.errors import EngineError
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class Engine(Protocol):
-    """Runs a graph: named arrays in, named arrays out. The outputs belong to the caller."""
+class Engine(AbstractContextManager["Engine"], Protocol):
+    """Runs a graph: named arrays in, named arrays out. Open from its construction on; a `with` block closes it.
+
+    Whoever opens an engine closes it. Until then any number of threads and segmenters may use it at the same time.
+    """
+
+    @property
+    def most_words(self) -> int | None:
+        """Rows of `text`, synonyms and background words included, that it takes at most; None for any number."""
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
-        """Run the graph once."""
+        """Run the graph once. The inputs are only read, and the outputs belong to the caller.
+
+        Raises:
+            EngineError: an input is missing, unknown or not as the graph takes it; the graph failed; or the engine is
+                closed.
+        """
 
     def close(self) -> None:
-        """Free the engine; it cannot be used afterwards."""
+        """Free the engine; it cannot be used afterwards. Closing again does nothing."""
 
 
 def closed(spec: GraphSpec) -> EngineError:

@@ -25,6 +25,8 @@ class OnnxRuntimeEngine(Closing):
         EngineError: ONNX Runtime does not offer the provider, or refuses the graph.
     """
 
+    most_words = None  # any number
+
     def __init__(self, graph: bytes, spec: GraphSpec, *, provider: str = "cpu", threads: int | None = None) -> None:
         import onnxruntime  # costs 0.2 s: only where a graph is about to run
 

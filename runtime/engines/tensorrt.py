@@ -5,6 +5,7 @@ which has the same parser and builder and needs no GPU. Nothing of this module h
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,31 @@ def load_tensorrt() -> Any:
     return tensorrt
 
 
+@dataclass(frozen=True)
+class Device:
+    """Where engines are built and run.
+
+    Attributes:
+        trt: the module `tensorrt`.
+        gpu: what engines are specific to.
+        memory: opens the memory of one engine.
+    """
+
+    trt: Any
+    gpu: Gpu
+    memory: Callable[[], DeviceMemory]
+
+
+def find_device() -> Device:
+    """Find TensorRT, CUDA and the first GPU.
+
+    Raises:
+        EngineError: one of them is missing, too old, or does not fit the others.
+    """
+    trt, cudart = load_tensorrt(), load_cuda()
+    return Device(trt, find_gpu(cudart), lambda: CudaMemory(cudart))
+
+
 def identity(bundle: Bundle, spec: GraphSpec, trt: Any, gpu: Gpu) -> Identity:
     """Say what an engine of a graph depends on, here."""
     return Identity(
@@ -214,17 +240,14 @@ def open_tensorrt(
     Raises:
         EngineError: TensorRT, CUDA or the GPU are missing, or no engine could be built, verified or kept.
     """
-    trt, cudart = load_tensorrt(), load_cuda()
-    gpu = find_gpu(cudart)
-    manifest = bundle.manifest
-    spec = manifest.segmenter
+    device, spec = find_device(), bundle.manifest.segmenter
     required = segmenter_profile(input_spec, words=words, batch=batch)
     profile = segmenter_profile(input_spec, words=max(words, most_words), batch=batch)
 
     def verify(plan: bytes) -> str:
         inputs = sample_inputs(bundle, input_spec, profile)
         with (
-            TensorRTEngine(plan, spec, trt=trt, memory=CudaMemory(cudart)) as engine,
+            TensorRTEngine(plan, spec, trt=device.trt, memory=device.memory()) as engine,
             OnnxRuntimeEngine(bundle.read(spec.file), spec) as reference,
         ):
             comparison = compare(engine, reference, inputs)
@@ -235,10 +258,10 @@ def open_tensorrt(
         bundle,
         required,
         profile,
-        trt=trt,
-        gpu=gpu,
+        trt=device.trt,
+        gpu=device.gpu,
         cache=EngineCache(default_folder()),
         console=console or Console(stderr=True, highlight=False),
         verify=verify,
     )
-    return TensorRTEngine(plan, spec, trt=trt, memory=CudaMemory(cudart))
+    return TensorRTEngine(plan, spec, trt=device.trt, memory=device.memory())

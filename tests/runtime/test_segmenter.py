@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime import Bundle, Segmenter
+from runtime import Bundle, FakeEngine, Segmenter, open_engine
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
@@ -118,19 +118,6 @@ def test_a_background_by_threshold_only(tiny: Bundle, frame: np.ndarray) -> None
         assert (segmenter(frame).mask > 0).all()
 
 
-class FixedMasks:
-    """An engine that sees the same masks in every picture."""
-
-    def __init__(self, masks: np.ndarray) -> None:
-        self.masks = masks
-
-    def infer(self, inputs: dict) -> dict[str, np.ndarray]:
-        return {"masks": self.masks[None].copy()}
-
-    def close(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize("refine", ["none", "edge"])
 @pytest.mark.parametrize("overlay", [False, True])
 @pytest.mark.parametrize("general", [None, 0.3])
@@ -143,10 +130,9 @@ def test_a_word_takes_part_only_above_its_own_threshold(
     masks = np.random.default_rng(3).random((words + 4, height, width), np.float32)
     masks[-1, 0] = 0.9  # exactly its threshold
     frame = np.full((height, width, 3), 90, np.uint8)
-    with Segmenter(
-        tiny, "cat:0.8, sofa|couch, cup:0.9", background=background, threshold=general, refine=refine
-    ) as segmenter:
-        segmenter._engine = FixedMasks(masks)
+    engine = FakeEngine(masks, tiny.manifest.segmenter)
+    classes, settings = "cat:0.8, sofa|couch, cup:0.9", {"background": background, "threshold": general}
+    with Segmenter(tiny, classes, **settings, refine=refine, engine=engine) as segmenter:
         result = segmenter(frame, overlay=overlay)
     limits = [0.8, general if general is not None else tiny.manifest.background.threshold, 0.9]
     for y in range(height):
@@ -166,20 +152,54 @@ def test_a_word_takes_part_only_above_its_own_threshold(
 
 def test_pamr_leaves_a_word_that_another_exceeds_where_that_one_takes_no_part(tiny: Bundle) -> None:
     masks = np.stack([np.full((8, 8), 0.7, np.float32), np.full((8, 8), 0.6, np.float32)])
-    with Segmenter(tiny, "cat:0.8, dog", background="", threshold=0.5, refine="pamr") as segmenter:
-        segmenter._engine = FixedMasks(masks)
+    engine = FakeEngine(masks, tiny.manifest.segmenter)
+    with Segmenter(tiny, "cat:0.8, dog", background="", threshold=0.5, refine="pamr", engine=engine) as segmenter:
         assert (segmenter(np.zeros((64, 64, 3), np.uint8)).mask == 2).all()
 
 
 def test_more_words_than_the_engine_takes_are_refused_and_the_old_ones_stay(tiny: Bundle) -> None:
-    with Segmenter(tiny, "cat", background="wall, sky") as segmenter:
-        segmenter._most_words = 4
+    engine = FakeEngine(one_mask_a_word, tiny.manifest.segmenter, most_words=4)
+    with pytest.raises(VocabularyError, match="5 words given"):
+        Segmenter(tiny, "cat, dog, tree", background="wall, sky", engine=engine)
+    with Segmenter(tiny, "cat", background="wall, sky", engine=engine) as segmenter:
         segmenter.set_classes("cat, dog", background="wall, sky")
         with pytest.raises(
             VocabularyError, match="5 words given, .* at most 4: `python -m runtime engine .* --words 5`"
         ):
             segmenter.set_classes("cat, dog|puppy", background="wall, sky")
         assert segmenter.names == ("background", "cat", "dog")
+
+
+def one_mask_a_word(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Masks (1,N,2,2) whose values are the means of the rows of text."""
+    means = inputs["text"].mean(axis=1)
+    return np.broadcast_to(means[None, :, None, None], (1, len(means), 2, 2)).copy()
+
+
+def test_an_engine_that_is_passed_in_is_shared_and_stays_open(tiny: Bundle, frame: np.ndarray) -> None:
+    """Oracle: segmenters with an engine each."""
+    results = []
+    with (
+        open_engine(tiny) as engine,
+        Segmenter(tiny, "car", refine="none", engine=engine) as first,
+        Segmenter(tiny, "tree, road", size=128, refine="none", engine=engine) as second,
+    ):
+        first.close()
+        results += [first(frame), second(frame)]
+    with Segmenter(tiny, "car", refine="none") as one, Segmenter(tiny, "tree, road", size=128, refine="none") as other:
+        for result, expected in zip(results, (one(frame), other(frame)), strict=True):
+            assert result.names == expected.names
+            np.testing.assert_array_equal(result.soft_masks, expected.soft_masks)
+    for closed in (first, one):
+        with pytest.raises(EngineError, match=r"the engine of segmenter\.onnx is closed"):
+            closed(frame)
+    one.close()
+
+
+def test_an_engine_has_its_provider_already(tiny: Bundle) -> None:
+    engine = FakeEngine(one_mask_a_word, tiny.manifest.segmenter)
+    with pytest.raises(EngineError, match="provider 'cuda' and an engine given, which has its own: leave one"):
+        Segmenter(tiny, "car", provider="cuda", engine=engine)
 
 
 def test_a_result_can_be_looked_at(segmenter: Segmenter, frame: np.ndarray, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, GraphSpec
+from runtime.engines import FakeEngine
 from runtime.engines.check import TOLERANCES, Comparison, compare, require_agreement, sample_inputs
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import segmenter_profile
@@ -12,18 +13,20 @@ from runtime.errors import EngineError
 from runtime.frame import Preprocessor
 from runtime.sources.open import SHIPPED_CLIP
 
+SPEC = GraphSpec(
+    file="g.onnx",
+    precision="fp32",
+    opset=20,
+    inputs={"image": ("batch", 3, "height", "width"), "text": ("words", 4)},
+    outputs={"masks": ("batch", "words", "mask_height", "mask_width")},
+)
 
-class Gives:
-    """An engine that always gives these masks."""
 
-    def __init__(self, masks: np.ndarray) -> None:
-        self.masks = masks
-
-    def infer(self, inputs: object) -> dict[str, np.ndarray]:
-        return {"masks": self.masks}
-
-    def close(self) -> None:
-        pass
+def compared(given: np.ndarray, expected: np.ndarray) -> Comparison:
+    """Compare an engine that always gives masks (B,N,h,w) with one that should have given them."""
+    batch, words = expected.shape[:2]
+    inputs = {"image": np.zeros((batch, 3, 8, 8), np.float32), "text": np.zeros((words, 4), np.float32)}
+    return compare(FakeEngine(lambda _: given, SPEC), FakeEngine(lambda _: expected, SPEC), inputs)
 
 
 def test_the_share_of_equal_labels_is_counted_without_ties() -> None:
@@ -38,7 +41,7 @@ def test_the_share_of_equal_labels_is_counted_without_ties() -> None:
             for x in range(9):
                 word = max(range(5), key=lambda k: given[b, k, y, x])
                 equal.append(expected[b, word, y, x] >= expected[b, :, y, x].max() - 0.02 * np.ptp(expected))
-    comparison = compare(Gives(given), Gives(expected), {})
+    comparison = compared(given, expected)
     assert comparison.label_agreement == pytest.approx(np.mean(equal))
     assert 0.5 < comparison.label_agreement < 1
     assert comparison.mean_error == pytest.approx(np.abs(given - expected).mean())
@@ -47,7 +50,7 @@ def test_the_share_of_equal_labels_is_counted_without_ties() -> None:
 def test_a_single_word_is_held_to_its_masks(tiny: Bundle) -> None:
     """All labels are equal whatever the engine does."""
     expected = np.random.default_rng(0).random((1, 1, 8, 8), np.float32)
-    comparison = compare(Gives(np.zeros_like(expected)), Gives(expected), {})
+    comparison = compared(np.zeros_like(expected), expected)
     assert comparison.label_agreement == 1
     with pytest.raises(EngineError, match="masks differ by 0.5"):
         require_agreement(comparison, tiny.manifest.segmenter)
@@ -71,13 +74,13 @@ def test_what_is_wrong_is_refused(tiny: Bundle) -> None:
     one_class = np.zeros((1, 3, 8, 8), np.float32)
     one_class[:, 1] = 1
     pictures = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
-    assert compare(Gives(one_class), Gives(pictures), {}).label_agreement < 0.5
+    assert compared(one_class, pictures).label_agreement < 0.5
     for masks, message in (
         (np.full_like(pictures, np.nan), r"0\.0% of them finite"),
-        (pictures[:, :2], r"\(1, 2, 8, 8\)"),
+        (pictures[:, :, :2], r"\(1, 3, 2, 8\)"),
     ):
         with pytest.raises(EngineError, match=message):
-            compare(Gives(masks), Gives(pictures), {})
+            compared(masks, pictures)
 
 
 def test_inputs_are_a_frame_of_the_clip_and_the_words_of_the_bundle(tiny: Bundle) -> None:

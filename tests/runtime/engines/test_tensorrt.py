@@ -22,8 +22,8 @@ from runtime.engines.cache import EngineCache
 from runtime.engines.cuda import Buffers, Gpu, call, find_gpu, load_cuda
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import segmenter_profile
-from runtime.engines.tensorrt import DTYPES, TensorRTEngine, load_tensorrt, obtain_plan
-from runtime.errors import EngineError
+from runtime.engines.tensorrt import DTYPES, Device, TensorRTEngine, load_tensorrt, obtain_plan
+from runtime.errors import EngineError, VocabularyError
 
 ORIN = Gpu("Orin", "8.7", "CUDA 12.6")
 
@@ -340,20 +340,15 @@ def test_the_segmenter_builds_verifies_keeps_and_runs_an_engine(
     """Oracle: the same segmenter on the CPU."""
     trt = BuilderAndDevice(device)
     monkeypatch.setenv("TCL_EDGE_ENGINES", str(tmp_path / "engines"))
-    for name, replacement in {
-        "load_tensorrt": lambda: trt,
-        "load_cuda": lambda: None,
-        "find_gpu": lambda _: ORIN,
-        "CudaMemory": lambda _: HostMemory(),
-    }.items():
-        monkeypatch.setattr(f"runtime.engines.tensorrt.{name}", replacement)
+    monkeypatch.setattr("runtime.engines.tensorrt.find_device", lambda: Device(trt, ORIN, HostMemory))
     frame = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
     with Segmenter(tiny, "car, road", threads=1) as cpu:
         expected = cpu(frame)
     for start in ("first", "second"):
         with Segmenter(tiny, "car, road", provider="tensorrt") as segmenter:
             result = segmenter(frame)
-            assert segmenter._most_words == 40
+            with pytest.raises(VocabularyError, match="41 words given, .* this engine was built for at most 40"):
+                segmenter.set_classes([f"{number} cars" for number in range(41)], background=None)
             assert np.array_equal(result.mask, expected.mask)
             np.testing.assert_allclose(result.soft_masks, expected.soft_masks, atol=1e-5)
             segmenter.set_classes("tree")  # no build
