@@ -87,7 +87,7 @@ _INTERPOLATION = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
 
 
 class Preprocessor:
-    """Resize, normalise and lay out a frame as the manifest says.
+    """Resize, normalise and lay out a frame as the manifest says; keeps nothing from one to the next.
 
     Args:
         spec: the manifest's input.
@@ -97,17 +97,14 @@ class Preprocessor:
     def __init__(self, spec: InputSpec, *, threads: int = 1) -> None:
         mean, std = np.array(spec.mean, np.float32), np.array(spec.std, np.float32)
         self._spec, self._threads = spec, threads
-        self._image = np.empty((1, 3, 0, 0), np.float32)
         self._scale = 1 / (255 * std)
         self._shift = -mean / std
 
     def __call__(self, frame: BGR) -> npt.NDArray[np.float32]:
-        """Turn a BGR frame (H,W,3) into the image input (1,3,h,w) float32, which the next call overwrites."""
+        """Turn a BGR frame (H,W,3) into the image input (1,3,h,w) float32, which belongs to the caller."""
         spec = self._spec
         height, width = input_size((frame.shape[0], frame.shape[1]), spec)
-        if self._image.shape[2:] != (height, width):
-            self._image = np.empty((1, 3, height, width), np.float32)
-        image = self._image
+        image = np.empty((1, 3, height, width), np.float32)
         if spec.antialias:
             return resize_normalize(
                 frame,

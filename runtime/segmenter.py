@@ -52,6 +52,9 @@ class Segmenter(Closing):
         with Segmenter("tiny", classes=["cat", "sofa|couch"]) as segmenter:
             result = segmenter(frame_bgr)
 
+    Several threads may use one at the same time, and get what they would get alone: frames share nothing but the engine
+    and the words. For many callers, `threads=1` leaves them a core each.
+
     Args:
         bundle: a shipped bundle's name, a path, or an opened bundle.
         classes: words to segment, as "cat, sofa|couch:0.6" or one a list item; the path of a word file made by
@@ -68,7 +71,8 @@ class Segmenter(Closing):
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
         refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
             edges of colour over many cells (paper, section 4), which takes time; "none"; None for the bundle's own.
-        temporal: lets masks depend on the frames before; a segmenter then is for one stream at a time.
+        temporal: lets masks depend on the frames before. Then the segmenter is for one stream: threads take turns, and
+            each frame has the one whose turn was before as its past.
         engine: an opened engine of the bundle's segmenter, for instance one that several segmenters share (see
             `runtime.open_engine`), or a fake one in a test (`runtime.FakeEngine`). It stays open when the segmenter is
             closed: whoever opened it closes it. None opens one, which is closed with the segmenter.
@@ -148,13 +152,13 @@ class Segmenter(Closing):
         alpha: float = ALPHA,
         reuse: Segmentation | None = None,
     ) -> Segmentation:
-        """Segment one frame; one at a time.
+        """Segment one frame. Threads may do so at the same time: see the class.
 
         Args:
             frame: BGR (H,W,3) uint8, or anything that `runtime.frame.as_bgr` takes.
             overlay: also blend the colours in the pass that upsamples, which makes `plot` almost free.
             alpha: opacity of that blend.
-            reuse: an earlier result that nobody needs any more. Its arrays are overwritten where they have the right
+            reuse: an earlier result that no thread needs any more. Its arrays are overwritten where they have the right
                 shape, which saves fetching memory from the system for every frame.
 
         Raises:

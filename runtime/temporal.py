@@ -5,6 +5,7 @@ labels do. Letters: K classes, h w mask grid, H W pixels of a frame, y x pixels 
 """
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Protocol
 
 import cv2
@@ -162,6 +163,9 @@ class MovingAverage:
 class Temporal:
     """Masks of one stream of frames, each with the help of those before.
 
+    Calls from several threads take turns: each frame has the one whose turn was before as its past. What several
+    streams would make of each other's frames means nothing, so each needs its own.
+
     What is known of the past is forgotten where it says nothing about the frame: at a scene cut, when the words change,
     when frames or masks change their size, and on `reset`.
 
@@ -186,11 +190,13 @@ class Temporal:
         self._keyframes = Keyframes(keyframe, flow or DenseInverseSearch())
         self._average = MovingAverage(weight)
         self._is_cut = is_cut or SceneCut()
+        self._turn = Lock()
         self.reset()
 
     def reset(self) -> None:
         """Forget the frames before: another stream begins."""
-        self._scene: tuple[object, ...] | None = None
+        with self._turn:
+            self._scene: tuple[object, ...] | None = None
 
     def __call__(self, frame: BGR, words: object, network: Callable[[], Masks]) -> Masks:
         """Give the soft masks of the next frame.
@@ -200,6 +206,10 @@ class Temporal:
             words: what the masks are for; masks of the last frame are used only if it equals that frame's.
             network: gives the network's masks of this frame (K,h,w) float32; not called where flow will do.
         """
+        with self._turn:
+            return self._next(frame, words, network)
+
+    def _next(self, frame: BGR, words: object, network: Callable[[], Masks]) -> Masks:
         small = small_grey(frame)
         cut = self._is_cut(small)  # sees every frame
         scene = (frame.shape, words)

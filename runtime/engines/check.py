@@ -51,7 +51,7 @@ def sample_inputs(bundle: Bundle, input_spec: InputSpec, profile: Profile) -> di
     """Make inputs as they will be: a frame of the shipped clip, the words of the bundle."""
     with open_source("test://cars") as frames:
         (frame,) = islice(frames, FRAME, FRAME + 1)
-    inputs = {"image": Preprocessor(input_spec)(frame.image).copy()}
+    inputs = {"image": Preprocessor(input_spec)(frame.image)}
     if "text" in bundle.manifest.segmenter.inputs:
         inputs["text"] = Vocabulary.shipped(bundle).embeddings[: profile.ranges["words"].most]
     return inputs

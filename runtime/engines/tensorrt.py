@@ -6,6 +6,7 @@ which has the same parser and builder and needs no GPU. Nothing of this module h
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int
 
 
 class TensorRTEngine(Closing):
-    """A graph in TensorRT.
+    """A graph in TensorRT. Threads take turns.
 
     Args:
         plan: a serialised engine, built here or verified against its hash.
@@ -42,6 +43,7 @@ class TensorRTEngine(Closing):
 
     def __init__(self, plan: bytes, spec: GraphSpec, *, trt: Any, memory: DeviceMemory) -> None:
         self._spec, self._memory, self._buffers = spec, memory, Buffers(memory)
+        self._turn = Lock()  # there is one context, one stream and one buffer a name
         logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(logger)  # must outlive the engine
         self._engine = self._runtime.deserialize_cuda_engine(plan)
@@ -59,11 +61,9 @@ class TensorRTEngine(Closing):
         if set(names) != {*spec.inputs, *spec.outputs}:
             raise EngineError(f"the engine of {spec.file} has {sorted(names)}: it was built from another graph")
         self._dtypes = {name: np.dtype(DTYPES[self._engine.get_tensor_dtype(name).name]) for name in names}
-
-    @property
-    def most_words(self) -> int | None:
-        """Rows of text that the engine was built for."""
-        return int(self._engine.get_tensor_profile_shape("text", 0)[2][0]) if "text" in self._spec.inputs else None
+        self.most_words: int | None = None
+        if "text" in spec.inputs:
+            self.most_words = int(self._engine.get_tensor_profile_shape("text", 0)[2][0])
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         """Run the graph once.
@@ -72,9 +72,13 @@ class TensorRTEngine(Closing):
             EngineError: an input is missing, unknown, of another dtype, or of a shape that the engine was not built
                 for; the device failed; or the engine is closed.
         """
+        check_inputs(inputs, self._spec)
+        with self._turn:
+            return self._infer(inputs)
+
+    def _infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
         if self._context is None:
             raise closed(self._spec)
-        check_inputs(inputs, self._spec)
         sent = {name: self._send(name, array) for name, array in inputs.items()}
         outputs = {name: self._receiver(name) for name in self._spec.outputs}
         if not self._context.execute_async_v3(self._memory.stream):
@@ -107,11 +111,12 @@ class TensorRTEngine(Closing):
 
     def close(self) -> None:
         """Free the engine and its memory; closing again does nothing."""
-        if self._context is None:
-            return
-        self._buffers.free()
-        self._context = self._engine = self._runtime = None  # in this order
-        self._memory.close()
+        with self._turn:
+            if self._context is None:
+                return
+            self._buffers.free()
+            self._context = self._engine = self._runtime = None  # in this order
+            self._memory.close()
 
 
 def load_tensorrt() -> Any:

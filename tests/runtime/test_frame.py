@@ -87,6 +87,16 @@ def test_the_network_size_may_change_where_the_bundle_leaves_it_free() -> None:
         resized(SPEC.model_copy(update={"size": (64, 96)}), 64)
 
 
+@pytest.mark.parametrize("antialias", [False, True])
+def test_an_image_is_not_overwritten_by_the_next(antialias: bool) -> None:
+    prepare = Preprocessor(SPEC.model_copy(update={"antialias": antialias}))
+    black, white = (np.full((80, 80, 3), value, np.uint8) for value in (0, 255))
+    image = prepare(black)
+    expected = image.copy()
+    assert not np.array_equal(prepare(white), expected)
+    assert np.array_equal(image, expected)
+
+
 @pytest.mark.parametrize(
     ("interpolation", "antialias", "tolerance"),
     [("bilinear", False, 1.0), ("bicubic", False, 1.5), ("bilinear", True, 1e-3)],

@@ -1,6 +1,5 @@
 """A frame becomes a segmentation. Oracles: the parts applied by hand, identities that must hold."""
 
-import threading
 from pathlib import Path
 
 import cv2
@@ -56,34 +55,6 @@ def test_other_words_give_other_masks(frame: np.ndarray) -> None:
     assert before.names == ("car", "asphalt")
     assert after.names == ("wheel", "sky", "tree")
     assert not np.array_equal(before.mask, after.mask)
-
-
-def test_words_change_together_with_their_names(frame: np.ndarray) -> None:
-    """From another thread, between any two lines: names, colours and indices always belong together."""
-    small = cv2.resize(frame, (96, 54))
-    lists = [["car"], ["car", "dog", "tree", "sky", "road"]]
-    with Segmenter("tiny", classes=lists[1], background=None) as segmenter:  # opens the text encoder beforehand
-        done = threading.Event()
-
-        def change() -> None:
-            turn = 0
-            while not done.is_set():
-                segmenter.set_classes(lists[turn % 2], background=None)
-                turn += 1
-
-        thread = threading.Thread(target=change)
-        thread.start()
-        seen = set()
-        for number in range(3000):  # embedding words takes as long as many of these frames
-            result = segmenter(small)
-            assert len(result.soft_masks) == len(result.names) == len(result.colours)
-            assert result.mask.max() < len(result.names)
-            seen.add(result.names)
-            if number >= 60 and len(seen) == len(lists):
-                break
-        done.set()
-        thread.join()
-    assert seen == {tuple(words) for words in lists}
 
 
 def test_refused_words_leave_the_old_ones(segmenter: Segmenter) -> None:

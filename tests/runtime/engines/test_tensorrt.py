@@ -8,6 +8,8 @@ import ctypes
 import io
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +93,7 @@ class StandInContext:
 
     def execute_async_v3(self, stream: int) -> bool:
         assert stream == HostMemory.stream
+        time.sleep(0.001)  # a device works beside the host
         inputs = {name: self._array(name, shape).copy() for name, shape in self._shapes.items()}
         masks = self._engine.onnx.infer(inputs)["masks"] + np.float32(self._engine.error)
         self._array("masks", masks.shape)[:] = masks
@@ -177,6 +180,17 @@ def test_it_gives_what_the_device_computed(tiny: Bundle, spec: GraphSpec, device
     assert memory.closed == 1
     with pytest.raises(EngineError, match=r"the engine of segmenter\.onnx is closed"):
         engine.infer(given)
+
+
+def test_threads_take_turns(tiny: Bundle, spec: GraphSpec, device: StandInEngine) -> None:
+    """There is one context with one set of buffers. Oracle: one thread."""
+    given = [inputs(tiny, 1, *size) for size in ((192, 256, 3), (256, 192, 5), (192, 192, 1))]
+    with TensorRTEngine(b"plan", spec, trt=stand_in(device), memory=HostMemory()) as engine:
+        expected = [device.onnx.infer(one)["masks"] for one in given]
+        with ThreadPoolExecutor(4) as pool:
+            got = list(pool.map(lambda turn: engine.infer(given[turn % 3])["masks"], range(60)))
+    for turn, masks in enumerate(got):
+        assert np.array_equal(masks, expected[turn % 3])
 
 
 def test_data_types_have_the_names_that_are_looked_up() -> None:
