@@ -67,8 +67,7 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
               const std::optional<Array<std::uint8_t>>& colors, std::optional<Array<std::uint8_t>> blended,
               std::int32_t alpha_256, std::int64_t skip, int threads, const std::string& path,
               const std::optional<Bytes>& guide, const std::optional<Array<std::uint8_t>>& brightness,
-              const std::optional<Array<float>>& likeness, const std::optional<Array<float>>& thresholds,
-              const std::optional<Array<std::uint16_t>>& groups) {
+              const std::optional<Array<float>>& likeness, const std::optional<Array<float>>& thresholds) {
   const bool half = masks.dtype().kind() == 'f' && masks.itemsize() == 2;
   require(half || py::isinstance<py::array_t<float, 0>>(masks), "masks: expected float32 or float16");
   require((masks.flags() & py::array::c_style) != 0, "masks: expected contiguous memory");
@@ -87,24 +86,15 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
     require(background || thresholds->data()[0] == -std::numeric_limits<float>::infinity(),
             "thresholds: expected a background, or -inf for mask 0");
   }
-  if (groups) {
-    require(groups->ndim() == 1 && groups->size() == masks.shape(0), "groups: expected one number a mask");
-    for (py::ssize_t i = 0; i < groups->size(); ++i) {
-      const int step = groups->data()[i] - (i > 0 ? groups->data()[i - 1] : 0);
-      require(step == 0 || (i > 0 && step == 1), "groups: expected 0 first, then steps of 0 or 1");
-    }
-  }
   const tcl::Masks view{masks.data(),
                         half,
                         masks.shape(0),
                         masks.shape(1),
                         masks.shape(2),
                         background ? &*background : nullptr,
-                        thresholds ? thresholds->data() : nullptr,
-                        groups ? groups->data() : nullptr};
-  require(view.parts() <= tcl::kMaxClasses, "masks: expected at most 65535 with the background");
-  require(view.classes() <= (sizeof(Label) == 1 ? 256 : tcl::kMaxClasses),
-          "labels: too few bits for the classes");
+                        thresholds ? thresholds->data() : nullptr};
+  require(view.classes() <= tcl::kMaxClasses, "masks: expected at most 65535 with the background");
+  require(sizeof(Label) > 1 || view.classes() <= 256, "labels: too few bits for the classes");
   tcl::LabelMap<Label> map{labels.mutable_data(), height, width};
   if (confidence) {
     require_shape(*confidence, height, width, "confidence: expected (height, width) like the labels");
@@ -200,7 +190,7 @@ void define(py::module_& module) {
              arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = -1,
              arg("threads") = 1, arg("path") = "fastest", arg("guide").noconvert() = std::nullopt,
              arg("brightness").noconvert() = std::nullopt, arg("likeness").noconvert() = std::nullopt,
-             arg("thresholds").noconvert() = std::nullopt, arg("groups").noconvert() = std::nullopt,
+             arg("thresholds").noconvert() = std::nullopt,
              "Fill labels, and confidence and blended where given; see tcl/upsample.h.");
   module.def("blend", &blend<Label>, arg("frame").noconvert(), arg("labels").noconvert(),
              arg("colors").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),

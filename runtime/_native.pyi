@@ -24,7 +24,6 @@ def upsample(
     brightness: npt.NDArray[np.uint8] | None = None,
     likeness: npt.NDArray[np.float32] | None = None,
     thresholds: npt.NDArray[np.float32] | None = None,
-    groups: npt.NDArray[np.uint16] | None = None,
 ) -> None: ...
 def blend(
     frame: npt.NDArray[np.uint8],

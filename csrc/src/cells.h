@@ -29,29 +29,28 @@ struct Span {
   std::int32_t cell;  // the node to the left; of the first cell, if several were merged
 };
 
-// What can win, in ascending order, cell by cell: its label, its threshold if there are any, and its values
-// at the cell's nodes. Vectors are padded so that kLanes can be read from any candidate.
+// Classes that can win, in ascending order, cell by cell, with their thresholds if there are any, and their
+// values at the cell's nodes. Vectors are padded so that kLanes can be read from any candidate.
 struct Candidates {
-  std::vector<std::int32_t> labels;
+  std::vector<std::int32_t> classes;
   std::vector<float> thresholds;
   std::vector<float> top_left, top_right, bottom_left, bottom_right;
 
   void clear() {
-    labels.clear();
+    classes.clear();
     thresholds.clear();
     for (std::vector<float>* corner : corners()) corner->clear();
   }
   // The classes `ids` in the cell to the right of node x.
   void add(const std::vector<std::int32_t>& ids, const Masks& masks, const NodeRow& top,
            const NodeRow& bottom, std::int64_t x) {
-    std::size_t k = labels.size();
-    labels.resize(k + ids.size());
-    for (std::vector<float>* corner : corners()) corner->resize(labels.size());
-    if (masks.thresholds != nullptr) thresholds.resize(labels.size());
+    std::size_t k = classes.size();
+    classes.insert(classes.end(), ids.begin(), ids.end());
+    for (std::vector<float>* corner : corners()) corner->resize(classes.size());
+    if (masks.thresholds != nullptr) thresholds.resize(classes.size());
     for (const std::int32_t c : ids) {
       const float* upper = top.of(c) + x;
       const float* under = bottom.of(c) + x;
-      labels[k] = masks.label_of(c);
       top_left[k] = upper[0];
       top_right[k] = upper[1];
       bottom_left[k] = under[0];
@@ -61,7 +60,7 @@ struct Candidates {
     }
   }
   void pad() {
-    for (std::vector<float>* corner : corners()) corner->resize(labels.size() + kLanes);
+    for (std::vector<float>* corner : corners()) corner->resize(classes.size() + kLanes);
   }
   std::array<std::vector<float>*, 4> corners() {
     return {&top_left, &top_right, &bottom_left, &bottom_right};
@@ -151,13 +150,12 @@ class Dominators {
 };
 
 // Finds the candidates of all cells between two rows of nodes. `first_pixel` (width + 1 of them) says where
-// in the row the pixels of each cell begin. With `merge`, candidates that all have the same label count as
-// one, and neighbouring cells with the same one become one span. Without `prune` all are candidates
-// everywhere.
+// in the row the pixels of each cell begin. With `merge`, neighbouring cells with the same single candidate
+// become one span. Without `prune` all classes are candidates everywhere.
 class CellFinder {
  public:
   explicit CellFinder(const Masks& masks)
-      : masks_(masks), everything_(static_cast<std::size_t>(masks.parts())), winner_(1) {
+      : masks_(masks), everything_(static_cast<std::size_t>(masks.classes())), winner_(1) {
     std::iota(everything_.begin(), everything_.end(), 0);
     for (const std::int32_t c : everything_) thresholds_.push_back(masks.threshold_of(c));
   }
@@ -181,17 +179,15 @@ class CellFinder {
         const std::vector<std::int32_t>& ids = is_settled ? winner_
                                                : prune    ? contested_[static_cast<std::size_t>(i)]
                                                           : everything_;
-        const std::int32_t label = masks_.label_of(ids[0]);
-        const bool single = merge && label == masks_.label_of(ids.back());
-        if (single && !row.spans.empty() && row.spans.back().count == 1 &&
-            row.candidates.labels[static_cast<std::size_t>(row.spans.back().first)] == label) {
+        if (merge && ids.size() == 1 && !row.spans.empty() && row.spans.back().count == 1 &&
+            row.candidates.classes.back() == ids[0]) {
           row.spans.back().end = end;
           continue;
         }
-        const auto first = static_cast<std::int32_t>(row.candidates.labels.size());
+        const auto first = static_cast<std::int32_t>(row.candidates.classes.size());
         row.candidates.add(ids, masks_, top, bottom, x + i);
-        const auto count = single ? 1 : static_cast<std::int32_t>(row.candidates.labels.size()) - first;
-        row.spans.push_back({begin, end, first, count, static_cast<std::int32_t>(x + i)});
+        row.spans.push_back(
+            {begin, end, first, static_cast<std::int32_t>(ids.size()), static_cast<std::int32_t>(x + i)});
       }
     }
     row.candidates.pad();

@@ -71,8 +71,8 @@ template <typename Label, bool kConfidence>
   std::vector<float> fractions(columns.size() + kPadding);
   for (std::size_t x = 0; x < columns.size(); ++x) fractions[x] = columns[x].fraction;
 
-  NodeRow top(masks.parts(), masks.width);
-  NodeRow bottom(masks.parts(), masks.width);
+  NodeRow top(masks.classes(), masks.width);
+  NodeRow bottom(masks.classes(), masks.width);
   CellFinder finder(masks);
   CellRow cells;
   PixelBlock<Label> block(map.width, kConfidence);
@@ -96,8 +96,8 @@ template <typename Label, bool kConfidence>
     loaded = row.high;
     const bool look = prune && rows_to_skip-- <= 0;
     finder.find(top, bottom, first_pixel, !kConfidence, look, cells);
-    const auto kept = static_cast<std::int64_t>(cells.candidates.labels.size());
-    if (look) rows_to_skip = small_cells && 5 * kept > 3 * masks.parts() * masks.width ? kSkippedRows : 0;
+    const auto kept = static_cast<std::int64_t>(cells.candidates.classes.size());
+    if (look) rows_to_skip = small_cells && 5 * kept > 3 * masks.classes() * masks.width ? kSkippedRows : 0;
     while (y < end) {  // blocks of rows between these nodes
       float downs[kBlockRows];
       std::int64_t rows = 0;

@@ -67,7 +67,7 @@ class RowWriter {
         } else if (!from.thresholds.empty() && (span.count > 1 || kValues)) {
           write_thresholded(span, from, downs[y], labels, values);
         } else if (span.count == 1 && !kValues) {
-          fill(labels + span.begin, span.end - span.begin, static_cast<Label>(from.labels[first]));
+          fill(labels + span.begin, span.end - span.begin, static_cast<Label>(from.classes[first]));
         } else if (span.count <= 2) {
           const Line a = line(from, first, downs[y]);
           const Line b = line(from, last, downs[y]);
@@ -88,7 +88,7 @@ class RowWriter {
   };
 
   [[gnu::always_inline]] static Line line(const Candidates& from, std::size_t k, float down) {
-    return {from.labels[k], between(from.top_left[k], from.bottom_left[k], down),
+    return {from.classes[k], between(from.top_left[k], from.bottom_left[k], down),
             between(from.top_right[k], from.bottom_right[k], down)};
   }
 
@@ -142,7 +142,7 @@ class RowWriter {
       const float r = right_[k];
       left_[kept] = l;
       right_[kept] = r;
-      ids_[kept] = from.labels[first + k];
+      ids_[kept] = from.classes[first + k];
       kept += std::max(l, r) >= bound ? 1 : 0;
     }
     if (kept <= 2) {
@@ -183,7 +183,7 @@ class RowWriter {
         const Floats value = between(all(left_[k]), all(right_[k]), right);
         const Ints wins = value > max(best, all(from.thresholds[first + k]));
         best = wins ? value : best;
-        label = wins ? all(from.labels[first + k]) : label;
+        label = wins ? all(from.classes[first + k]) : label;
       }
       store_labels(labels + x, label);
       if constexpr (kValues) store(values + x, best);
@@ -220,7 +220,7 @@ class RowWriter {
             weights[2] * all(from.bottom_left[candidate]) + weights[3] * all(from.bottom_right[candidate]);
         const Ints wins = value > least;
         best = wins ? value : best;
-        label = wins ? all(from.labels[candidate]) : label;
+        label = wins ? all(from.classes[candidate]) : label;
       }
       store_labels(labels + x, label);
       if constexpr (kValues) store(values + x, best / total);

@@ -37,7 +37,7 @@ float node_value(const Masks& masks, std::int64_t c, std::int64_t y, std::int64_
                     : static_cast<const float*>(masks.values)[i];
 }
 
-// The definition: every mask at every pixel. These give the values of one along row y.
+// The definition: every class at every pixel. These give the values of one along a row of pixels.
 void bilinear_values(const Masks& masks, std::int64_t c, const Tap& row, const std::vector<Tap>& columns,
                      std::vector<float>& nodes, std::vector<float>& values) {
   for (std::int64_t x = 0; x < masks.width; ++x) {
@@ -94,18 +94,17 @@ void reference_band(const Masks& masks, const LabelMap<Label>& map, const Paint*
       weights[x] = w;
       totals[x] = w.top_left + w.top_right + w.bottom_left + w.bottom_right;
     }
-    for (std::int64_t c = 0; c < masks.parts(); ++c) {
+    for (std::int64_t c = 0; c < masks.classes(); ++c) {
       if (guide != nullptr) {
         guided_values(masks, c, row, columns, weights, values);
       } else {
         bilinear_values(masks, c, row, columns, nodes, values);
       }
       const float threshold = masks.threshold_of(c);
-      const auto label = static_cast<Label>(masks.label_of(c));
       for (std::size_t x = 0; x < values.size(); ++x) {
         if (c == 0 || values[x] > std::max(best[x], threshold * totals[x])) {
           best[x] = values[x];
-          labels[x] = label;
+          labels[x] = static_cast<Label>(c);
         }
       }
     }

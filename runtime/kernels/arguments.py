@@ -65,27 +65,12 @@ def checked_thresholds(
     return cleaned_thresholds(numbers)
 
 
-def checked_groups(groups: Sequence[int] | npt.NDArray[Any] | None, masks: Masks) -> npt.NDArray[np.uint16] | None:
-    """Class of each mask (N,) uint16: 0, then steps of 0 or 1."""
-    if groups is None:
-        return None
-    numbers = np.asarray(groups)
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"groups: {numbers.dtype} given, expected integers")
-    if numbers.shape != (len(masks),):
-        raise ValueError(f"groups of shape {numbers.shape} given, expected ({len(masks)},), one a mask")
-    steps = np.diff(numbers.astype(np.int64), prepend=0)
-    if steps[0] != 0 or not np.isin(steps, (0, 1)).all():
-        raise ValueError("groups: expected 0 for the first mask, then the number of the mask before or one more")
-    return numbers.astype(np.uint16)
-
-
-def checked_classes(masks: Masks, background: float | None, groups: npt.NDArray[np.uint16] | None) -> int:
+def checked_classes(masks: Masks, background: float | None) -> int:
     """Number of classes."""
-    parts = len(masks) + (background is not None)
-    if parts > MAX_CLASSES:
-        raise ValueError(f"{parts} classes given, expected at most {MAX_CLASSES} with the background")
-    return parts if groups is None else int(groups[-1]) + 1 + (background is not None)
+    classes = len(masks) + (background is not None)
+    if classes > MAX_CLASSES:
+        raise ValueError(f"{classes} classes given, expected at most {MAX_CLASSES} with the background")
+    return classes
 
 
 def checked_size(size: tuple[int, ...]) -> tuple[int, int]:

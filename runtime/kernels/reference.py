@@ -3,7 +3,6 @@
 Letters as there: N masks, K classes, h w mask grid, H W pixels.
 """
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,18 +46,6 @@ def _without(
     return remaining
 
 
-def _merged(
-    scores: npt.NDArray[np.float32], groups: Sequence[int] | None, background: float | None
-) -> npt.NDArray[np.float32]:
-    """Merge synonyms by their maximum at each pixel."""
-    if groups is None:
-        return scores
-    numbers = np.asarray(groups) if background is None else np.concatenate([[0], np.asarray(groups) + 1])
-    classes = [scores[numbers == number].max(0) for number in range(numbers.max() + 1)]
-    merged: npt.NDArray[np.float32] = np.stack(classes)
-    return merged
-
-
 def _cleaned_scores(masks: Masks, background: float | None) -> npt.NDArray[np.float32]:
     """All classes (K,h,w), with limits, and a number for NaN."""
     scores = np.asarray(masks, np.float32)
@@ -75,7 +62,6 @@ def reference_upsample_argmax(
     *,
     background: float | None = None,
     thresholds: npt.ArrayLike | None = None,
-    groups: Sequence[int] | None = None,
 ) -> tuple[Labels, Bytes]:
     """Do in plain NumPy what `upsample_argmax` does with `confidence`, with memory for K x H x W floats."""
     scores = _cleaned_scores(masks, background)
@@ -83,7 +69,7 @@ def reference_upsample_argmax(
         low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
         fraction = fraction[:, None] if axis == 1 else fraction
         scores = (1 - fraction) * scores.take(low, axis) + fraction * scores.take(high, axis)
-    scores = _merged(_without(scores, np.float32(1), thresholds, background), groups, background)
+    scores = _without(scores, np.float32(1), thresholds, background)
     labels = scores.argmax(0).astype(label_dtype(len(scores)))
     confidence = (scores.max(0).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return labels, confidence
@@ -97,7 +83,6 @@ def reference_upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: npt.ArrayLike | None = None,
-    groups: Sequence[int] | None = None,
 ) -> tuple[Labels, Bytes]:
     """Do in plain NumPy what `upsample_guided` does with `confidence`, with memory for K x H x W floats.
 
@@ -117,7 +102,7 @@ def reference_upsample_guided(
             weight = vertical[:, None] * horizontal * likeness[np.abs(pixels - nodes[at])]
             value = value + weight * scores[:, at[0], at[1]]
             total = total + weight
-    value = _merged(_without(value, total, thresholds, background), groups, background)
+    value = _without(value, total, thresholds, background)
     labels = value.argmax(0).astype(label_dtype(len(scores)))
     confidence = ((value.max(0) / total).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
     return labels, confidence

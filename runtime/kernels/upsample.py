@@ -10,7 +10,7 @@ computed; the C++ gives the same labels, confidences and colours to the last bit
   threshold but -inf.
 * A value that equals its threshold does not exceed it.
 
-Letters: N masks, K classes (masks or groups of masks, and a background if there is one), h w mask grid, H W pixels.
+Letters: N masks, K classes (masks, and a background if there is one), h w mask grid, H W pixels.
 All may be read-only, and no argument but `out` is written to. Masks that are not contiguous are copied; frames only if
 the three bytes of a pixel or the pixels of a row are not neighbours.
 """
@@ -26,7 +26,6 @@ from runtime.kernels.arguments import (
     checked_background,
     checked_classes,
     checked_frame,
-    checked_groups,
     checked_masks,
     checked_paint,
     checked_size,
@@ -62,7 +61,6 @@ __all__ = [
 
 BYTE = np.dtype(np.uint8)
 Thresholds: TypeAlias = Sequence[float] | npt.NDArray[Any]
-Groups: TypeAlias = Sequence[int] | npt.NDArray[Any]
 
 
 @overload
@@ -72,7 +70,6 @@ def upsample_argmax(
     *,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
     out: Labels | None = None,
@@ -84,7 +81,6 @@ def upsample_argmax(
     *,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     confidence: Literal[True],
     threads: int = 1,
     out: tuple[Labels, Bytes] | None = None,
@@ -95,7 +91,6 @@ def upsample_argmax(
     *,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     confidence: bool = False,
     threads: int = 1,
     out: Any = None,
@@ -110,9 +105,6 @@ def upsample_argmax(
         thresholds: (N,) numbers. A mask takes part only at pixels where it exceeds its threshold; where none does,
             the pixel is background. So either there is a `background`, or mask 0 is the background and
             thresholds[0] is -inf, which lets a mask take part everywhere.
-        groups: (N,) integers, 0 for the first mask, then the number of the mask before or one more. Masks of the same
-            number are one class, whose value at a pixel is the largest of theirs there; K is then the number of
-            classes, not of masks. None: every mask is a class.
         confidence: also give the winner's value.
         threads: rows worked on at the same time, from about one megapixel on.
         out: what an earlier call with the same arguments returned, to be overwritten. Saves fetching memory from
@@ -129,18 +121,16 @@ def upsample_argmax(
         MemoryError: the result does not fit into memory.
     """
     values, constant = checked_masks(masks), checked_background(background)
-    limits, synonyms = checked_thresholds(thresholds, values, constant), checked_groups(groups, values)
-    classes = checked_classes(values, constant, synonyms)
+    limits = checked_thresholds(thresholds, values, constant)
+    classes = checked_classes(values, constant)
     shape = checked_size(size)
     count = checked_threads(threads)
     if not confidence:
         (labels,) = outputs(out, (shape, label_dtype(classes)))
-        _native.upsample(values, labels, background=constant, thresholds=limits, groups=synonyms, threads=count)
+        _native.upsample(values, labels, background=constant, thresholds=limits, threads=count)
         return labels
     labels, scores = outputs(out, (shape, label_dtype(classes)), (shape, BYTE))
-    _native.upsample(
-        values, labels, background=constant, thresholds=limits, groups=synonyms, confidence=scores, threads=count
-    )
+    _native.upsample(values, labels, background=constant, thresholds=limits, confidence=scores, threads=count)
     return labels, scores
 
 
@@ -153,7 +143,6 @@ def upsample_overlay(
     alpha: float,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     skip: int | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
@@ -168,7 +157,6 @@ def upsample_overlay(
     alpha: float,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     skip: int | None = None,
     confidence: Literal[True],
     threads: int = 1,
@@ -182,7 +170,6 @@ def upsample_overlay(
     alpha: float,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     skip: int | None = None,
     confidence: bool = False,
     threads: int = 1,
@@ -198,7 +185,6 @@ def upsample_overlay(
         alpha: opacity of the colours in [0, 1], to the nearest 1/256.
         background: as for `upsample_argmax`.
         thresholds: as for `upsample_argmax`.
-        groups: as for `upsample_argmax`.
         skip: class that leaves the frame as it is, typically 0 where there is a background.
         confidence: as for `upsample_argmax`.
         threads: as for `upsample_argmax`.
@@ -211,8 +197,8 @@ def upsample_overlay(
         TypeError, ValueError, MemoryError: as for `upsample_argmax`.
     """
     values, constant = checked_masks(masks), checked_background(background)
-    limits, synonyms = checked_thresholds(thresholds, values, constant), checked_groups(groups, values)
-    classes = checked_classes(values, constant, synonyms)
+    limits = checked_thresholds(thresholds, values, constant)
+    classes = checked_classes(values, constant)
     pixels = checked_frame(frame)
     size = checked_size(pixels.shape[:2])
     paint = checked_paint(colors, alpha, skip)
@@ -222,9 +208,7 @@ def upsample_overlay(
     expected = [(size, label_dtype(classes)), ((*size, 3), BYTE)]
     if not confidence:
         labels, blended = outputs(out, *expected, apart_from=pixels)
-        _native.upsample(
-            values, labels, background=constant, thresholds=limits, groups=synonyms, blended=blended, **paint
-        )
+        _native.upsample(values, labels, background=constant, thresholds=limits, blended=blended, **paint)
         return labels, blended
     labels, blended, scores = outputs(out, *expected, (size, BYTE), apart_from=pixels)
     _native.upsample(
@@ -232,7 +216,6 @@ def upsample_overlay(
         labels,
         background=constant,
         thresholds=limits,
-        groups=synonyms,
         blended=blended,
         confidence=scores,
         **paint,
@@ -248,7 +231,6 @@ def upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     confidence: Literal[False] = False,
     threads: int = 1,
     out: Labels | None = None,
@@ -261,7 +243,6 @@ def upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     confidence: Literal[True],
     threads: int = 1,
     out: tuple[Labels, Bytes] | None = None,
@@ -273,7 +254,6 @@ def upsample_guided(
     tolerance: float = 20.0,
     background: float | None = None,
     thresholds: Thresholds | None = None,
-    groups: Groups | None = None,
     confidence: bool = False,
     threads: int = 1,
     out: Any = None,
@@ -288,7 +268,6 @@ def upsample_guided(
         tolerance: difference in brightness, of 255, at which a node counts 0.6 of what it would; over 0.
         background: as for `upsample_argmax`.
         thresholds: as for `upsample_argmax`.
-        groups: as for `upsample_argmax`.
         confidence: as for `upsample_argmax`; the value is the nodes' weighted mean.
         threads: as for `upsample_argmax`.
         out: as for `upsample_argmax`.
@@ -300,8 +279,8 @@ def upsample_guided(
         TypeError, ValueError, MemoryError: as for `upsample_argmax`.
     """
     values, constant = checked_masks(masks), checked_background(background)
-    limits, synonyms = checked_thresholds(thresholds, values, constant), checked_groups(groups, values)
-    classes = checked_classes(values, constant, synonyms)
+    limits = checked_thresholds(thresholds, values, constant)
+    classes = checked_classes(values, constant)
     pixels = checked_frame(frame)
     size = checked_size(pixels.shape[:2])
     if not 0 < tolerance < np.inf:
@@ -312,7 +291,6 @@ def upsample_guided(
         "likeness": likeness_table(tolerance),
         "background": constant,
         "thresholds": limits,
-        "groups": synonyms,
         "threads": checked_threads(threads),
     }
     if not confidence:

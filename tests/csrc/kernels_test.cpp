@@ -55,7 +55,7 @@ struct Result {
 struct Case {
   std::int64_t count, height, width, out_height, out_width;
   int kind;
-  bool background, confidence, half, guided, thresholded, grouped;
+  bool background, confidence, half, guided, thresholded;
 };
 
 std::vector<float> make_masks(const Case& c, Random& random) {
@@ -88,7 +88,7 @@ std::vector<float> make_masks(const Case& c, Random& random) {
 template <typename Label>
 Result<Label> run(const Case& c, const void* masks, const std::vector<std::uint8_t>& frame,
                   const std::vector<std::uint8_t>& colors, const std::vector<float>& thresholds,
-                  const std::vector<std::uint16_t>& groups, const tcl::Execution& execution) {
+                  const tcl::Execution& execution) {
   const float background = 0.5f;
   tcl::Masks view{masks,
                   c.half,
@@ -96,8 +96,7 @@ Result<Label> run(const Case& c, const void* masks, const std::vector<std::uint8
                   c.height,
                   c.width,
                   c.background ? &background : nullptr,
-                  c.thresholded ? thresholds.data() : nullptr,
-                  c.grouped ? groups.data() : nullptr};
+                  c.thresholded ? thresholds.data() : nullptr};
   const auto pixels = static_cast<std::size_t>(c.out_height * c.out_width);
   Result<Label> result{std::vector<Label>(pixels), std::vector<std::uint8_t>(c.confidence ? pixels : 0),
                        std::vector<std::uint8_t>(3 * pixels)};
@@ -134,23 +133,21 @@ void check(const Case& c, Random& random, Digest& digest) {
   const void* values = c.half ? static_cast<const void*>(halves.data()) : masks.data();
   // Values of the masks, so that some are equal; none here and there.
   std::vector<float> thresholds;
-  std::vector<std::uint16_t> groups;
   for (std::int64_t n = 0; n < c.count; ++n) {
-    groups.push_back(n == 0 ? 0 : static_cast<std::uint16_t>(groups.back() + random.below(2)));
     const float value =
         masks[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(masks.size())))];
     const bool everywhere = std::isnan(value) || random.below(4) == 0 || (n == 0 && !c.background);
     thresholds.push_back(everywhere ? -std::numeric_limits<float>::infinity() : value);
   }
-  const auto expected = run<Label>(c, values, frame, colors, thresholds, groups, {1, tcl::Path::kReference});
+  const auto expected = run<Label>(c, values, frame, colors, thresholds, {1, tcl::Path::kReference});
   for (const tcl::Path path : {tcl::Path::kFastest, tcl::Path::kDense, tcl::Path::kBaseline}) {
-    if (run<Label>(c, values, frame, colors, thresholds, groups, {2, path}) == expected) continue;
+    if (run<Label>(c, values, frame, colors, thresholds, {2, path}) == expected) continue;
     std::printf(
         "path %d differs: N=%d %dx%d -> %dx%d kind %d background %d confidence %d half %d guided %d "
-        "thresholded %d grouped %d\n",
+        "thresholded %d\n",
         static_cast<int>(path), static_cast<int>(c.count), static_cast<int>(c.height),
         static_cast<int>(c.width), static_cast<int>(c.out_height), static_cast<int>(c.out_width), c.kind,
-        c.background, c.confidence, c.half, c.guided, c.thresholded, c.grouped);
+        c.background, c.confidence, c.half, c.guided, c.thresholded);
     std::exit(1);
   }
   digest.add(expected.labels);
@@ -200,7 +197,6 @@ int main(int argc, char** argv) {
            random.below(2) == 0,
            random.below(4) == 0,
            random.below(3) == 0,
-           random.below(3) == 0,
            random.below(3) == 0};
     if (c.count + 1 > 256 || i % 3 == 0) {
       check<std::uint16_t>(c, random, digest);
@@ -209,7 +205,7 @@ int main(int argc, char** argv) {
     }
   }
   // Large enough for threads.
-  check<std::uint8_t>({7, 28, 30, 1030, 1025, 0, true, true, false, false, false, false}, random, digest);
+  check<std::uint8_t>({7, 28, 30, 1030, 1025, 0, true, true, false, false, false}, random, digest);
   check_pamr(random);
   std::printf("%d cases, digest %016llx\n", cases, static_cast<unsigned long long>(digest.value()));
 }

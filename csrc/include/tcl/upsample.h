@@ -20,7 +20,7 @@
 namespace tcl {
 
 constexpr std::int64_t kMaxSide = 65535;     // of a frame and of a mask grid
-constexpr std::int64_t kMaxClasses = 65535;  // and of masks, with the background
+constexpr std::int64_t kMaxClasses = 65535;  // with the background
 
 // Soft masks (count, height, width), C-contiguous, count >= 1.
 struct Masks {
@@ -34,26 +34,12 @@ struct Masks {
   // If set, one number of at most 1e20 a mask, or -infinity for a mask that takes part everywhere. Without a
   // background the first must be that: mask 0 then is the background.
   const float* thresholds = nullptr;
-  // If set, the class of each mask: 0 for the first, and then that of the mask before or one more. Masks of
-  // one class are synonyms: its value at a pixel is the largest of theirs there. Otherwise every mask is a
-  // class.
-  const std::uint16_t* groups = nullptr;
 
-  // What takes part: the background, if there is one, and then the masks.
-  std::int64_t parts() const { return count + first(); }
-  std::int64_t classes() const { return label_of(parts() - 1) + std::int64_t{1}; }
-  std::int32_t label_of(std::int64_t part) const {
-    const std::int64_t mask = part - first();
-    const std::int64_t group = groups == nullptr || mask < 0 ? mask : groups[mask];
-    return static_cast<std::int32_t>(group + first());
-  }
-  float threshold_of(std::int64_t part) const {
-    const std::int64_t mask = part - first();
+  std::int64_t classes() const { return count + (background != nullptr ? 1 : 0); }
+  float threshold_of(std::int64_t c) const {
+    const std::int64_t mask = c - (background != nullptr ? 1 : 0);
     return thresholds == nullptr || mask < 0 ? -std::numeric_limits<float>::infinity() : thresholds[mask];
   }
-
- private:
-  std::int64_t first() const { return background != nullptr ? 1 : 0; }
 };
 
 // How labels are painted on a frame.

@@ -59,13 +59,6 @@ def make_thresholds(rng, masks, case):
     return thresholds
 
 
-def make_groups(rng, masks, case):
-    if not case["grouped"]:
-        return None
-    steps = rng.random(len(masks)) < 0.5
-    return np.cumsum(steps) - steps[0]
-
-
 CASES = st.fixed_dictionaries(
     {
         "kind": st.sampled_from(["smooth", "noise", "tied", "special"]),
@@ -77,7 +70,6 @@ CASES = st.fixed_dictionaries(
         "background": st.none() | st.floats(-1, 1) | st.just(1e30),
         "half": st.booleans(),
         "thresholded": st.booleans(),
-        "grouped": st.booleans(),
         "seed": st.integers(0, 2**32 - 1),
     }
 )
@@ -93,9 +85,7 @@ def test_labels_confidence_and_colours_equal_the_reference(case):
             masks = masks.astype(np.float16)
     frame = rng.integers(0, 256, (*case["size"], 3), np.uint8)
     options = {"background": case["background"], "thresholds": make_thresholds(rng, masks, case)}
-    options["groups"] = make_groups(rng, masks, case)
-    groups = len(masks) if options["groups"] is None else options["groups"][-1] + 1
-    classes = groups + (case["background"] is not None)
+    classes = len(masks) + (case["background"] is not None)
     colors = rng.integers(0, 256, (classes, 3), np.uint8)
     alpha, skip = rng.random(), rng.choice([None, 0, classes - 1])
 
@@ -148,7 +138,6 @@ def test_guided_labels_and_confidence_equal_the_reference(case, tolerance):
     frame = np.asarray(rng.integers(0, 256, (*case["size"], 3), np.uint8))
     options = {"tolerance": tolerance, "background": case["background"]}
     options["thresholds"] = make_thresholds(rng, masks, case)
-    options["groups"] = make_groups(rng, masks, case)
     brightness = node_brightness(frame, masks.shape[1:])
     labels, confidence = reference_upsample_guided(masks, frame, brightness, **options)
     actual = upsample_guided(masks, frame, confidence=True, **options)
@@ -264,25 +253,6 @@ def test_a_mask_wins_only_above_its_threshold():
     np.testing.assert_array_equal(labels(0.9, 1.0), np.zeros(8))  # not exceeded: equal
     np.testing.assert_array_equal(labels(0.5, np.inf), np.ones(8))
     assert upsample_argmax(masks, (1, 8), thresholds=[-np.inf, 0.7])[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
-
-
-def test_synonyms_are_merged_at_each_pixel():
-    # Closed form: "sofa" falls from 1 to 0, "couch" rises, "floor" is 0.7: the larger of the two synonyms is below 0.7
-    # in the middle, where a mask merged on the grid would be 1 everywhere.
-    masks = np.array([[[1, 0]], [[0, 1]], [[0.7, 0.7]]], np.float32)
-    labels, confidence = upsample_argmax(masks, (1, 8), groups=[0, 0, 1], confidence=True)
-    assert labels.tolist() == [[0, 0, 0, 1, 1, 0, 0, 0]]
-    assert confidence.tolist() == [[255, 255, 223, 179, 179, 223, 255, 255]]
-    assert upsample_argmax(masks, (1, 8), groups=[0, 0, 1], background=0.8).tolist() == [[1, 1, 1, 0, 0, 1, 1, 1]]
-    assert (upsample_argmax(masks[:2], (1, 8), groups=[0, 0]) == 0).all()
-
-
-def test_labels_need_no_more_bits_than_groups():
-    masks = np.zeros((400, 2, 2), np.float32)
-    masks[399] = 1
-    labels = upsample_argmax(masks, (5, 5), groups=np.arange(400) // 2)
-    assert labels.dtype == np.uint8
-    assert (labels == 199).all()
 
 
 def test_thresholds_of_minus_infinity_change_nothing_and_nan_exceeds_no_other():
@@ -424,11 +394,6 @@ COLORS = np.zeros((2, 3), np.uint8)
         ({"thresholds": [np.nan, 0], "background": 0}, ValueError, "thresholds: NaN given"),
         ({"thresholds": ["a", "b"]}, TypeError, "thresholds: <U1 given, expected numbers"),
         ({"thresholds": [0.5, 0.5]}, ValueError, r"without background given, and thresholds\[0\] is 0.5"),
-        ({"groups": [0]}, ValueError, r"groups of shape \(1,\) given, expected \(2,\), one a mask"),
-        ({"groups": [0.0, 1.0]}, TypeError, "groups: float64 given, expected integers"),
-        ({"groups": [1, 1]}, ValueError, "groups: expected 0 for the first mask, then the number of the mask before"),
-        ({"groups": [0, 2]}, ValueError, "groups: expected 0 for the first mask"),
-        ({"groups": [0, -1]}, ValueError, "groups: expected 0 for the first mask"),
         ({"out": np.zeros((4, 5), np.uint16)}, TypeError, "out: uint16 array given, expected a uint8 array"),
         ({"out": np.zeros((5, 4), np.uint8)}, ValueError, r"shape \(5, 4\) given, expected \(4, 5\)"),
         ({"out": np.zeros((4, 10), np.uint8)[:, ::2]}, ValueError, "contiguous and writable"),
@@ -525,8 +490,6 @@ GUIDE = {"guide": FRAME, "brightness": np.zeros((3, 3), np.uint8), "likeness": n
         ({**GUIDE, "likeness": np.ones(255, np.float32)}, ValueError, "likeness: expected 256 numbers"),
         ({"thresholds": np.zeros(2, np.float32)}, ValueError, "thresholds: expected a background, or -inf for mask 0"),
         ({"thresholds": np.zeros(3, np.float32)}, ValueError, "thresholds: expected one number a mask"),
-        ({"groups": np.array([0, 2], np.uint16)}, ValueError, "groups: expected 0 first, then steps of 0 or 1"),
-        ({"groups": np.zeros(1, np.uint16)}, ValueError, "groups: expected one number a mask"),
         ({"threads": 0}, ValueError, "threads: expected at least 1"),
         ({"path": "quick"}, ValueError, "path: expected fastest, reference, dense or baseline"),
     ],
