@@ -129,7 +129,7 @@ def scientific_forms(masks: np.ndarray, size: tuple[int, int]) -> Iterator[tuple
 
 def fused_forms(masks: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[str, Call]]:
     rng = np.random.default_rng(1)
-    frame, colors = rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 256, (len(masks), 3), np.uint8)
+    frame, colours = rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 256, (len(masks), 3), np.uint8)
     labels, blended = np.empty(size, np.uint8), np.empty((*size, 3), np.uint8)
 
     def copy_bound() -> None:  # reads a frame, writes a frame, writes labels
@@ -137,7 +137,7 @@ def fused_forms(masks: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[str,
         labels.fill(1)
 
     yield "fused", lambda: upsample_argmax(masks, size, out=labels)
-    yield "fused + overlay", lambda: upsample_overlay(masks, frame, colors, alpha=0.5, out=(labels, blended))
+    yield "fused + overlay", lambda: upsample_overlay(masks, frame, colours, alpha=0.5, out=(labels, blended))
     yield "copy bound", copy_bound
 
 

@@ -39,16 +39,16 @@ void require_frame(const Bytes& frame, std::int64_t height, std::int64_t width, 
           expected);
 }
 
-tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colors, Array<std::uint8_t>& blended,
+tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colours, Array<std::uint8_t>& blended,
                          std::int64_t height, std::int64_t width, std::int32_t alpha_256, std::int64_t skip) {
   require_frame(frame, height, width,
                 "frame: expected (height, width, 3) like the labels, with contiguous pixels");
   require(
       blended.ndim() == 3 && blended.shape(0) == height && blended.shape(1) == width && blended.shape(2) == 3,
       "blended: expected (height, width, 3) like the labels");
-  require(colors.ndim() == 2 && colors.shape(1) == 3, "colors: expected (classes, 3)");
+  require(colours.ndim() == 2 && colours.shape(1) == 3, "colours: expected (classes, 3)");
   require(alpha_256 >= 0 && alpha_256 <= 256, "alpha_256: expected 0 to 256");
-  return {frame.data(), frame.strides(0), colors.data(), alpha_256, skip, blended.mutable_data()};
+  return {frame.data(), frame.strides(0), colours.data(), alpha_256, skip, blended.mutable_data()};
 }
 
 tcl::Execution checked_execution(int threads, const std::string& path) {
@@ -64,7 +64,7 @@ tcl::Execution checked_execution(int threads, const std::string& path) {
 template <typename Label>
 void upsample(const py::array& masks, Array<Label>& labels, std::optional<float> background,
               std::optional<Array<std::uint8_t>> confidence, const std::optional<Bytes>& frame,
-              const std::optional<Array<std::uint8_t>>& colors, std::optional<Array<std::uint8_t>> blended,
+              const std::optional<Array<std::uint8_t>>& colours, std::optional<Array<std::uint8_t>> blended,
               std::int32_t alpha_256, std::int64_t skip, int threads, const std::string& path,
               const std::optional<Bytes>& guide, const std::optional<Array<std::uint8_t>>& brightness,
               const std::optional<Array<float>>& likeness, const std::optional<Array<float>>& thresholds) {
@@ -102,9 +102,9 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
   }
   std::optional<tcl::Paint> paint;
   if (blended) {
-    require(frame && colors, "frame and colors: expected with blended");
-    paint = checked_paint(*frame, *colors, *blended, height, width, alpha_256, skip);
-    require(colors->shape(0) == view.classes(), "colors: expected one row a class");
+    require(frame && colours, "frame and colours: expected with blended");
+    paint = checked_paint(*frame, *colours, *blended, height, width, alpha_256, skip);
+    require(colours->shape(0) == view.classes(), "colours: expected one row a class");
   }
   std::optional<tcl::Guide> follow;
   if (guide) {
@@ -121,20 +121,20 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
 }
 
 template <typename Label>
-void blend(const Bytes& frame, const Array<Label>& labels, const Array<std::uint8_t>& colors,
+void blend(const Bytes& frame, const Array<Label>& labels, const Array<std::uint8_t>& colours,
            Array<std::uint8_t>& blended, std::int32_t alpha_256, std::int64_t skip) {
   require(labels.ndim() == 2, "labels: expected (height, width)");
   const std::int64_t height = labels.shape(0);
   const std::int64_t width = labels.shape(1);
-  const tcl::Paint paint = checked_paint(frame, colors, blended, height, width, alpha_256, skip);
+  const tcl::Paint paint = checked_paint(frame, colours, blended, height, width, alpha_256, skip);
   const Label* values = labels.data();
-  const std::int64_t classes = colors.shape(0);
+  const std::int64_t classes = colours.shape(0);
   bool painted = false;
   {
     const py::gil_scoped_release unlocked;
     painted = tcl::blend(values, height, width, classes, paint);
   }
-  require(painted, "labels: expected each below the number of colors");
+  require(painted, "labels: expected each below the number of colours");
 }
 
 Array<float> pamr(const Array<float>& masks, const Array<float>& image,
@@ -186,14 +186,14 @@ void define(py::module_& module) {
   using py::arg;
   module.def("upsample", &upsample<Label>, arg("masks").noconvert(), arg("labels").noconvert(), py::kw_only(),
              arg("background") = std::nullopt, arg("confidence").noconvert() = std::nullopt,
-             arg("frame").noconvert() = std::nullopt, arg("colors").noconvert() = std::nullopt,
+             arg("frame").noconvert() = std::nullopt, arg("colours").noconvert() = std::nullopt,
              arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = -1,
              arg("threads") = 1, arg("path") = "fastest", arg("guide").noconvert() = std::nullopt,
              arg("brightness").noconvert() = std::nullopt, arg("likeness").noconvert() = std::nullopt,
              arg("thresholds").noconvert() = std::nullopt,
              "Fill labels, and confidence and blended where given; see tcl/upsample.h.");
   module.def("blend", &blend<Label>, arg("frame").noconvert(), arg("labels").noconvert(),
-             arg("colors").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),
+             arg("colours").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),
              arg("skip") = -1, "Paint labels over frame into blended; see tcl/upsample.h.");
 }
 

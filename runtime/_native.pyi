@@ -14,7 +14,7 @@ def upsample(
     background: float | None = None,
     confidence: npt.NDArray[np.uint8] | None = None,
     frame: npt.NDArray[np.uint8] | None = None,
-    colors: npt.NDArray[np.uint8] | None = None,
+    colours: npt.NDArray[np.uint8] | None = None,
     blended: npt.NDArray[np.uint8] | None = None,
     alpha_256: int = 0,
     skip: int = -1,
@@ -28,7 +28,7 @@ def upsample(
 def blend(
     frame: npt.NDArray[np.uint8],
     labels: _Labels,
-    colors: npt.NDArray[np.uint8],
+    colours: npt.NDArray[np.uint8],
     blended: npt.NDArray[np.uint8],
     *,
     alpha_256: int,

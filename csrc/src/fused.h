@@ -35,7 +35,7 @@ template <typename T>
   for (; i < count; ++i) to[i] = from[i];
 }
 
-// Painter::paint_row for the same processor as the rest. A function of its own, which compilers optimize
+// Painter::paint_row for the same processor as the rest. A function of its own, which compilers optimise
 // better than one more loop of a large function.
 template <typename Label>
 using PaintRow = bool (*)(const Painter&, const Label*, std::int64_t);

@@ -9,9 +9,9 @@
 
 namespace tcl {
 
-[[gnu::always_inline]] inline std::uint8_t blended_byte(std::uint32_t frame, std::uint32_t color,
+[[gnu::always_inline]] inline std::uint8_t blended_byte(std::uint32_t frame, std::uint32_t colour,
                                                         std::uint32_t alpha) {
-  return static_cast<std::uint8_t>((frame * (256 - alpha) + color * alpha + 128) >> 8);
+  return static_cast<std::uint8_t>((frame * (256 - alpha) + colour * alpha + 128) >> 8);
 }
 
 // Where the run of the label at `x` ends.
@@ -50,7 +50,7 @@ class Painter {
       coat.rest = static_cast<std::uint16_t>(256 - alpha);
       std::uint16_t term[3];
       for (int k = 0; k < 3; ++k) {
-        term[k] = static_cast<std::uint16_t>(paint.colors[3 * c + k] * alpha + 128);
+        term[k] = static_cast<std::uint16_t>(paint.colours[3 * c + k] * alpha + 128);
       }
       for (int k = 0; k < 3; ++k) {
         for (int i = 0; i < 16; ++i) {
@@ -83,9 +83,9 @@ class Painter {
       }
       for (; x < end; ++x) {  // near the end of the row
         for (int k = 0; k < 3; ++k) {
-          const std::uint8_t color = paint_.colors[3 * label + static_cast<std::size_t>(k)];
+          const std::uint8_t colour = paint_.colours[3 * label + static_cast<std::size_t>(k)];
           blended[3 * x + k] =
-              blended_byte(frame[3 * x + k], color, alpha_of(static_cast<std::int64_t>(label)));
+              blended_byte(frame[3 * x + k], colour, alpha_of(static_cast<std::int64_t>(label)));
         }
       }
       x = end;

@@ -23,8 +23,8 @@ bool reference_blend_row(const Label* labels, std::int64_t y, std::int64_t width
     if (label >= classes) return false;
     const std::int32_t alpha = label == paint.skip ? 0 : paint.alpha_256;
     for (std::int64_t i = 3 * x; i < 3 * x + 3; ++i) {
-      const std::int32_t color = paint.colors[label * 3 + i - 3 * x];
-      blended[i] = static_cast<std::uint8_t>((frame[i] * (256 - alpha) + color * alpha + 128) >> 8);
+      const std::int32_t colour = paint.colours[label * 3 + i - 3 * x];
+      blended[i] = static_cast<std::uint8_t>((frame[i] * (256 - alpha) + colour * alpha + 128) >> 8);
     }
   }
   return true;

@@ -22,14 +22,14 @@ int main(int argc, char** argv) {
     }
   }
   const std::vector<std::uint8_t> frame(kHeight * kWidth * 3, 90);
-  const std::vector<std::uint8_t> colors = {0,  0,   0,  230, 60,  60,
-                                            60, 200, 80, 70,  110, 240};  // background first
+  const std::vector<std::uint8_t> colours = {0,  0,   0,  230, 60,  60,
+                                             60, 200, 80, 70,  110, 240};  // background first
 
   const float background = 0.4f;
   const tcl::Masks masks{values.data(), /*half=*/false, kMasks, kGrid, kGrid, &background};
   std::vector<std::uint8_t> labels(kHeight * kWidth);
   std::vector<std::uint8_t> blended(frame.size());
-  const tcl::Paint paint{frame.data(),      kWidth * 3, colors.data(),
+  const tcl::Paint paint{frame.data(),      kWidth * 3, colours.data(),
                          /*alpha_256=*/160, /*skip=*/0, blended.data()};
   tcl::upsample_argmax(masks, tcl::LabelMap<std::uint8_t>{labels.data(), kHeight, kWidth}, &paint);
 

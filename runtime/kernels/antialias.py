@@ -108,5 +108,5 @@ def _weights(length: int, pixels: int, interpolation: Filter) -> npt.NDArray[Any
         weights = np.maximum(1 - x, 0)
     else:
         weights = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, np.where(x < 2, (((x - 5) * x + 8) * x - 4) * -0.5, 0))
-    normalized: npt.NDArray[Any] = weights / weights.sum(1, keepdims=True)
-    return normalized
+    normalised: npt.NDArray[Any] = weights / weights.sum(1, keepdims=True)
+    return normalised

@@ -105,18 +105,18 @@ def checked_frame(frame: Bytes) -> Bytes:
     return frame if frame.strides[1:] == (3, 1) else np.ascontiguousarray(frame)
 
 
-def checked_paint(colors: Bytes, alpha: float, skip: int | None) -> dict[str, Any]:
+def checked_paint(colours: Bytes, alpha: float, skip: int | None) -> dict[str, Any]:
     """Colours, opacity and the class that is not painted, as the C++ names them."""
-    if not isinstance(colors, np.ndarray) or colors.dtype != np.uint8:
-        raise TypeError(f"colors: {described(colors)} given, expected a uint8 array")
-    if colors.ndim != 2 or colors.shape[1] != 3 or len(colors) == 0:
-        raise ValueError(f"colors of shape {colors.shape} given, expected (K, 3), one color a class")
+    if not isinstance(colours, np.ndarray) or colours.dtype != np.uint8:
+        raise TypeError(f"colours: {described(colours)} given, expected a uint8 array")
+    if colours.ndim != 2 or colours.shape[1] != 3 or len(colours) == 0:
+        raise ValueError(f"colours of shape {colours.shape} given, expected (K, 3), one colour a class")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha {alpha} given, expected 0 to 1")
-    if skip is not None and not 0 <= skip < len(colors):
-        raise ValueError(f"skip {skip} given, expected None or a class from 0 to {len(colors) - 1}")
+    if skip is not None and not 0 <= skip < len(colours):
+        raise ValueError(f"skip {skip} given, expected None or a class from 0 to {len(colours) - 1}")
     return {
-        "colors": np.ascontiguousarray(colors),
+        "colours": np.ascontiguousarray(colours),
         "alpha_256": int(alpha * 256 + 0.5),
         "skip": -1 if skip is None else int(skip),
     }

@@ -116,8 +116,8 @@ def _taps(length: int, pixels: int) -> tuple[Any, Any, Any]:
     return low, np.minimum(low + 1, length - 1), ((fixed & 0xFFFFFF) / 2**24).astype(np.float32)
 
 
-def reference_blend(frame: Bytes, labels: Labels, colors: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
-    """Do in plain NumPy what `blend` does: frame + alpha * (color - frame), rounded half up."""
+def reference_blend(frame: Bytes, labels: Labels, colours: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
+    """Do in plain NumPy what `blend` does: frame + alpha * (colour - frame), rounded half up."""
     weight = np.where(labels == (-1 if skip is None else skip), 0, int(alpha * 256 + 0.5))[..., None]
-    blended: Bytes = ((frame * (256 - weight) + colors[labels] * weight + 128) >> 8).astype(np.uint8)
+    blended: Bytes = ((frame * (256 - weight) + colours[labels] * weight + 128) >> 8).astype(np.uint8)
     return blended

@@ -138,7 +138,7 @@ def upsample_argmax(
 def upsample_overlay(
     masks: Masks,
     frame: Bytes,
-    colors: Bytes,
+    colours: Bytes,
     *,
     alpha: float,
     background: float | None = None,
@@ -152,7 +152,7 @@ def upsample_overlay(
 def upsample_overlay(
     masks: Masks,
     frame: Bytes,
-    colors: Bytes,
+    colours: Bytes,
     *,
     alpha: float,
     background: float | None = None,
@@ -165,7 +165,7 @@ def upsample_overlay(
 def upsample_overlay(
     masks: Masks,
     frame: Bytes,
-    colors: Bytes,
+    colours: Bytes,
     *,
     alpha: float,
     background: float | None = None,
@@ -180,7 +180,7 @@ def upsample_overlay(
     Args:
         masks: as for `upsample_argmax`.
         frame: picture (H,W,3) uint8; its size is that of the result.
-        colors: colour of each class (K,3) uint8, in the frame's channel order. With a background, the first one
+        colours: colour of each class (K,3) uint8, in the frame's channel order. With a background, the first one
             is the background's.
         alpha: opacity of the colours in [0, 1], to the nearest 1/256.
         background: as for `upsample_argmax`.
@@ -201,9 +201,9 @@ def upsample_overlay(
     classes = checked_classes(values, constant)
     pixels = checked_frame(frame)
     size = checked_size(pixels.shape[:2])
-    paint = checked_paint(colors, alpha, skip)
-    if len(paint["colors"]) != classes:
-        raise ValueError(f"{len(colors)} colors given, expected one for each of the {classes} classes")
+    paint = checked_paint(colours, alpha, skip)
+    if len(paint["colours"]) != classes:
+        raise ValueError(f"{len(colours)} colours given, expected one for each of the {classes} classes")
     paint.update(frame=pixels, threads=checked_threads(threads))
     expected = [(size, label_dtype(classes)), ((*size, 3), BYTE)]
     if not confidence:
@@ -305,7 +305,7 @@ def upsample_guided(
 def blend(
     frame: Bytes,
     labels: Labels,
-    colors: Bytes,
+    colours: Bytes,
     *,
     alpha: float,
     skip: int | None = None,
@@ -316,7 +316,7 @@ def blend(
     Args:
         frame: picture (H,W,3) uint8.
         labels: class of every pixel (H,W) uint8 or uint16.
-        colors: colour of each class (K,3) uint8, in the frame's channel order.
+        colours: colour of each class (K,3) uint8, in the frame's channel order.
         alpha: opacity of the colours in [0, 1], to the nearest 1/256.
         skip: class that leaves the frame as it is.
         out: picture to write the result to, which must not overlap the frame.
@@ -334,7 +334,7 @@ def blend(
         raise TypeError(f"labels: {described(labels)} given, expected a uint8 or uint16 array")
     if labels.shape != pixels.shape[:2]:
         raise ValueError(f"labels of shape {labels.shape} given, expected {pixels.shape[:2]} like the frame")
-    paint = checked_paint(colors, alpha, skip)
+    paint = checked_paint(colours, alpha, skip)
     (blended,) = outputs(out, (pixels.shape, BYTE), apart_from=pixels)
     contiguous: Any = np.ascontiguousarray(labels)
     _native.blend(pixels, contiguous, blended=blended, **paint)

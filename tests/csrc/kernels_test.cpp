@@ -87,7 +87,7 @@ std::vector<float> make_masks(const Case& c, Random& random) {
 
 template <typename Label>
 Result<Label> run(const Case& c, const void* masks, const std::vector<std::uint8_t>& frame,
-                  const std::vector<std::uint8_t>& colors, const std::vector<float>& thresholds,
+                  const std::vector<std::uint8_t>& colours, const std::vector<float>& thresholds,
                   const tcl::Execution& execution) {
   const float background = 0.5f;
   tcl::Masks view{masks,
@@ -102,7 +102,7 @@ Result<Label> run(const Case& c, const void* masks, const std::vector<std::uint8
                        std::vector<std::uint8_t>(3 * pixels)};
   const tcl::LabelMap<Label> map{result.labels.data(), c.out_height, c.out_width,
                                  c.confidence ? result.confidence.data() : nullptr};
-  const tcl::Paint paint{frame.data(), 3 * c.out_width,       colors.data(),
+  const tcl::Paint paint{frame.data(), 3 * c.out_width,       colours.data(),
                          100,          c.background ? 0 : -1, result.blended.data()};
   std::vector<std::uint8_t> brightness(static_cast<std::size_t>(c.height * c.width));
   for (std::size_t i = 0; i < brightness.size(); ++i) brightness[i] = static_cast<std::uint8_t>(37 * i);
@@ -127,9 +127,9 @@ void check(const Case& c, Random& random, Digest& digest) {
   std::vector<std::uint16_t> halves(masks.size());
   for (std::uint16_t& half : halves) half = static_cast<std::uint16_t>(random.bits());
   std::vector<std::uint8_t> frame(static_cast<std::size_t>(3 * c.out_height * c.out_width)),
-      colors(static_cast<std::size_t>(3 * c.count + 3));
+      colours(static_cast<std::size_t>(3 * c.count + 3));
   for (std::uint8_t& byte : frame) byte = static_cast<std::uint8_t>(random.bits());
-  for (std::uint8_t& byte : colors) byte = static_cast<std::uint8_t>(random.bits());
+  for (std::uint8_t& byte : colours) byte = static_cast<std::uint8_t>(random.bits());
   const void* values = c.half ? static_cast<const void*>(halves.data()) : masks.data();
   // Values of the masks, so that some are equal; none here and there.
   std::vector<float> thresholds;
@@ -139,9 +139,9 @@ void check(const Case& c, Random& random, Digest& digest) {
     const bool everywhere = std::isnan(value) || random.below(4) == 0 || (n == 0 && !c.background);
     thresholds.push_back(everywhere ? -std::numeric_limits<float>::infinity() : value);
   }
-  const auto expected = run<Label>(c, values, frame, colors, thresholds, {1, tcl::Path::kReference});
+  const auto expected = run<Label>(c, values, frame, colours, thresholds, {1, tcl::Path::kReference});
   for (const tcl::Path path : {tcl::Path::kFastest, tcl::Path::kDense, tcl::Path::kBaseline}) {
-    if (run<Label>(c, values, frame, colors, thresholds, {2, path}) == expected) continue;
+    if (run<Label>(c, values, frame, colours, thresholds, {2, path}) == expected) continue;
     std::printf(
         "path %d differs: N=%d %dx%d -> %dx%d kind %d background %d confidence %d half %d guided %d "
         "thresholded %d\n",

@@ -46,7 +46,7 @@ struct Masks {
 struct Paint {
   const std::uint8_t* frame;        // (height, width, 3), pixels contiguous
   std::int64_t frame_stride_bytes;  // from one row to the next
-  const std::uint8_t* colors;       // (classes, 3), channels in the frame's order
+  const std::uint8_t* colours;      // (classes, 3), channels in the frame's order
   std::int32_t alpha_256;           // opacity, 0 to 256
   std::int64_t skip = -1;           // class that leaves the frame as it is; -1 for none
   std::uint8_t* blended;            // (height, width, 3) contiguous, must not overlap the frame
@@ -96,7 +96,7 @@ template <typename Label>
 void upsample_argmax(const Masks& masks, const LabelMap<Label>& map, const Paint* paint,
                      const Execution& execution = {}, const Guide* guide = nullptr);
 
-// Paints labels: blended = (frame * (256 - alpha_256) + color * alpha_256 + 128) / 256, rounded down.
+// Paints labels: blended = (frame * (256 - alpha_256) + colour * alpha_256 + 128) / 256, rounded down.
 // Returns false, and leaves `blended` undefined, if a label is not below `classes`.
 template <typename Label>
 bool blend(const Label* labels, std::int64_t height, std::int64_t width, std::int64_t classes,

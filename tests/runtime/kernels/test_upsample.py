@@ -86,19 +86,19 @@ def test_labels_confidence_and_colours_equal_the_reference(case):
     frame = rng.integers(0, 256, (*case["size"], 3), np.uint8)
     options = {"background": case["background"], "thresholds": make_thresholds(rng, masks, case)}
     classes = len(masks) + (case["background"] is not None)
-    colors = rng.integers(0, 256, (classes, 3), np.uint8)
+    colours = rng.integers(0, 256, (classes, 3), np.uint8)
     alpha, skip = rng.random(), rng.choice([None, 0, classes - 1])
 
     labels, confidence = reference_upsample_argmax(masks, case["size"], **options)
-    blended = reference_blend(frame, labels, colors, alpha=alpha, skip=skip)
+    blended = reference_blend(frame, labels, colours, alpha=alpha, skip=skip)
 
     np.testing.assert_array_equal(upsample_argmax(masks, case["size"], **options), labels)
-    actual = upsample_overlay(masks, frame, colors, alpha=alpha, skip=skip, confidence=True, **options)
+    actual = upsample_overlay(masks, frame, colours, alpha=alpha, skip=skip, confidence=True, **options)
     np.testing.assert_array_equal(actual[0], labels)
     np.testing.assert_array_equal(actual[1], blended)
     np.testing.assert_array_equal(actual[2], confidence)
     assert actual[0].dtype == label_dtype(classes)
-    np.testing.assert_array_equal(blend(frame, labels, colors, alpha=alpha, skip=skip), blended)
+    np.testing.assert_array_equal(blend(frame, labels, colours, alpha=alpha, skip=skip), blended)
 
 
 @pytest.mark.parametrize("kind", ["smooth", "noise", "tied", "special"])
@@ -108,7 +108,7 @@ def test_every_path_gives_the_same(kind, shape, size):
     rng = np.random.default_rng(0)
     masks = masks_of_kind(rng, kind, shape)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
-    colors = rng.integers(0, 256, (len(masks), 3), np.uint8)
+    colours = rng.integers(0, 256, (len(masks), 3), np.uint8)
     expected = reference_upsample_argmax(masks, size)
     for path in ("reference", "dense", "baseline", "fastest"):
         for with_confidence in (False, True):
@@ -119,7 +119,7 @@ def test_every_path_gives_the_same(kind, shape, size):
                 labels,
                 confidence=confidence if with_confidence else None,
                 frame=frame,
-                colors=colors,
+                colours=colours,
                 blended=blended,
                 alpha_256=99,
                 path=path,
@@ -127,7 +127,7 @@ def test_every_path_gives_the_same(kind, shape, size):
             np.testing.assert_array_equal(labels, expected[0], err_msg=path)
             if with_confidence:
                 np.testing.assert_array_equal(confidence, expected[1], err_msg=path)
-            np.testing.assert_array_equal(blended, reference_blend(frame, labels, colors, alpha=99 / 256))
+            np.testing.assert_array_equal(blended, reference_blend(frame, labels, colours, alpha=99 / 256))
 
 
 @settings(max_examples=150, deadline=None)
@@ -168,10 +168,10 @@ def test_threads_give_the_same():
     rng = np.random.default_rng(0)
     masks, size = soft_masks(rng, 21, 28, 28), (1025, 2049)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
-    colors = rng.integers(0, 256, (21, 3), np.uint8)
-    expected = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True)
+    colours = rng.integers(0, 256, (21, 3), np.uint8)
+    expected = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True)
     for threads in (2, 3, 64):
-        actual = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True, threads=threads)
+        actual = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True, threads=threads)
         for a, b in zip(actual, expected, strict=True):
             np.testing.assert_array_equal(a, b)
 
@@ -291,8 +291,8 @@ def test_unusual_memory_layouts_give_the_same_and_inputs_stay_as_they_are():
     rng = np.random.default_rng(0)
     masks = soft_masks(rng, 6, 9, 11)
     frame = rng.integers(0, 256, (40, 50, 3), np.uint8)
-    colors = rng.integers(0, 256, (6, 3), np.uint8)
-    expected = upsample_overlay(masks, frame, colors, alpha=0.5)
+    colours = rng.integers(0, 256, (6, 3), np.uint8)
+    expected = upsample_overlay(masks, frame, colours, alpha=0.5)
 
     padded = np.zeros((44, 60, 3), np.uint8)
     padded[2:42, 5:55] = frame
@@ -303,48 +303,48 @@ def test_unusual_memory_layouts_give_the_same_and_inputs_stay_as_they_are():
         (masks.astype(">f4").astype("<f4"), frame[..., ::-1].copy()[..., ::-1]),
         (masks, np.asfortranarray(frame)),
     ]:
-        before = mask_view.copy(), frame_view.copy(), colors.copy()
+        before = mask_view.copy(), frame_view.copy(), colours.copy()
         mask_view.flags.writeable = frame_view.flags.writeable = False
-        for a, b in zip(upsample_overlay(mask_view, frame_view, colors, alpha=0.5), expected, strict=True):
+        for a, b in zip(upsample_overlay(mask_view, frame_view, colours, alpha=0.5), expected, strict=True):
             np.testing.assert_array_equal(a, b)
-        for a, b in zip((mask_view, frame_view, colors), before, strict=True):
+        for a, b in zip((mask_view, frame_view, colours), before, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 def test_outputs_are_written_where_the_caller_says():
     rng = np.random.default_rng(0)
     masks, frame = soft_masks(rng, 6, 9, 11), rng.integers(0, 256, (40, 50, 3), np.uint8)
-    colors = rng.integers(0, 256, (6, 3), np.uint8)
-    first = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True)
+    colours = rng.integers(0, 256, (6, 3), np.uint8)
+    first = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True)
     copies = [array.copy() for array in first]
-    second = upsample_overlay(masks[::-1], frame, colors, alpha=0.5, confidence=True, out=first)
-    third = upsample_overlay(masks, frame, colors, alpha=0.5, confidence=True, out=second)
+    second = upsample_overlay(masks[::-1], frame, colours, alpha=0.5, confidence=True, out=first)
+    third = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True, out=second)
     for a, b, copy in zip(first, third, copies, strict=True):
         assert a is b
         np.testing.assert_array_equal(a, copy)
     labels = upsample_argmax(masks, (40, 50), out=first[0])
     assert labels is first[0]
-    assert blend(frame, labels, colors, alpha=1, out=first[1]) is first[1]
-    np.testing.assert_array_equal(first[1], colors[labels])
+    assert blend(frame, labels, colours, alpha=1, out=first[1]) is first[1]
+    np.testing.assert_array_equal(first[1], colours[labels])
 
 
 def test_skipped_class_leaves_the_frame_and_alpha_reaches_both_ends():
     frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     masks = np.array([[[1, 0]], [[0, 1]]], np.float32)
-    colors = np.array([[1, 2, 3], [250, 251, 252]], np.uint8)
-    labels, blended = upsample_overlay(masks, frame, colors, alpha=1, skip=0)
-    np.testing.assert_array_equal(blended, np.where(labels[..., None] == 0, frame, colors[1]))
-    np.testing.assert_array_equal(upsample_overlay(masks, frame, colors, alpha=0)[1], frame)
+    colours = np.array([[1, 2, 3], [250, 251, 252]], np.uint8)
+    labels, blended = upsample_overlay(masks, frame, colours, alpha=1, skip=0)
+    np.testing.assert_array_equal(blended, np.where(labels[..., None] == 0, frame, colours[1]))
+    np.testing.assert_array_equal(upsample_overlay(masks, frame, colours, alpha=0)[1], frame)
 
 
 def test_blending_is_within_one_of_exact_arithmetic():
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 256, (64, 64, 3), np.uint8)
     labels = rng.integers(0, 9, (64, 64)).astype(np.uint8)
-    colors = rng.integers(0, 256, (9, 3), np.uint8)
+    colours = rng.integers(0, 256, (9, 3), np.uint8)
     for alpha in (0.0, 0.1, 0.5, 0.777, 1.0):
-        exact = frame + alpha * (colors[labels].astype(float) - frame)
-        assert np.abs(blend(frame, labels, colors, alpha=alpha) - exact).max() <= 1.0
+        exact = frame + alpha * (colours[labels].astype(float) - frame)
+        assert np.abs(blend(frame, labels, colours, alpha=alpha) - exact).max() <= 1.0
 
 
 def test_threads_may_work_at_the_same_time():
@@ -366,7 +366,7 @@ def test_threads_may_work_at_the_same_time():
 
 MASKS = np.zeros((2, 3, 3), np.float32)
 FRAME = np.zeros((4, 5, 3), np.uint8)
-COLORS = np.zeros((2, 3), np.uint8)
+COLOURS = np.zeros((2, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -412,10 +412,10 @@ def test_wrong_arguments_of_upsample_argmax_are_named(arguments, error, message)
         ({"frame": FRAME[..., :2]}, ValueError, r"frame of shape \(4, 5, 2\) given, expected \(H, W, 3\)"),
         ({"frame": FRAME[..., 0]}, ValueError, r"frame of shape \(4, 5\) given, expected \(H, W, 3\)"),
         ({"frame": FRAME[:0]}, ValueError, "at least one pixel"),
-        ({"colors": COLORS[:1]}, ValueError, "1 colors given, expected one for each of the 2 classes"),
-        ({"background": 0.5}, ValueError, "2 colors given, expected one for each of the 3 classes"),
-        ({"colors": COLORS.astype(int)}, TypeError, "colors: int64 array given, expected a uint8 array"),
-        ({"colors": COLORS[0]}, ValueError, r"colors of shape \(3,\) given, expected \(K, 3\)"),
+        ({"colours": COLOURS[:1]}, ValueError, "1 colours given, expected one for each of the 2 classes"),
+        ({"background": 0.5}, ValueError, "2 colours given, expected one for each of the 3 classes"),
+        ({"colours": COLOURS.astype(int)}, TypeError, "colours: int64 array given, expected a uint8 array"),
+        ({"colours": COLOURS[0]}, ValueError, r"colours of shape \(3,\) given, expected \(K, 3\)"),
         ({"alpha": 1.5}, ValueError, "alpha 1.5 given, expected 0 to 1"),
         ({"alpha": float("nan")}, ValueError, "alpha nan given, expected 0 to 1"),
         ({"skip": 2}, ValueError, "skip 2 given, expected None or a class from 0 to 1"),
@@ -424,7 +424,7 @@ def test_wrong_arguments_of_upsample_argmax_are_named(arguments, error, message)
 )
 def test_wrong_arguments_of_upsample_overlay_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
-        upsample_overlay(**{"masks": MASKS, "frame": FRAME, "colors": COLORS, "alpha": 0.5, **arguments})
+        upsample_overlay(**{"masks": MASKS, "frame": FRAME, "colours": COLOURS, "alpha": 0.5, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -432,12 +432,12 @@ def test_wrong_arguments_of_upsample_overlay_are_named(arguments, error, message
     [
         ({"labels": np.zeros((4, 5), np.int64)}, TypeError, "labels: int64 array given"),
         ({"labels": np.zeros((5, 4), np.uint8)}, ValueError, r"expected \(4, 5\) like the frame"),
-        ({"labels": np.full((4, 5), 2, np.uint16)}, ValueError, "expected each below the number of colors"),
+        ({"labels": np.full((4, 5), 2, np.uint16)}, ValueError, "expected each below the number of colours"),
     ],
 )
 def test_wrong_arguments_of_blend_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
-        blend(**{"frame": FRAME, "labels": np.zeros((4, 5), np.uint8), "colors": COLORS, "alpha": 0.5, **arguments})
+        blend(**{"frame": FRAME, "labels": np.zeros((4, 5), np.uint8), "colours": COLOURS, "alpha": 0.5, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -465,7 +465,7 @@ def test_result_that_cannot_be_allocated_is_a_memory_error():
 
 
 LABELS, BLENDED = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
-PAINT = {"frame": FRAME, "colors": COLORS, "blended": BLENDED, "alpha_256": 128}
+PAINT = {"frame": FRAME, "colours": COLOURS, "blended": BLENDED, "alpha_256": 128}
 GUIDE = {"guide": FRAME, "brightness": np.zeros((3, 3), np.uint8), "likeness": np.ones(256, np.float32)}
 
 
@@ -481,8 +481,8 @@ GUIDE = {"guide": FRAME, "brightness": np.zeros((3, 3), np.uint8), "likeness": n
         ({"labels": LABELS.astype(np.int32)}, TypeError, "incompatible function arguments"),
         ({"confidence": LABELS[:2].copy()}, ValueError, "confidence: expected .height, width. like the labels"),
         ({**PAINT, "frame": FRAME[:3]}, ValueError, "frame: expected .height, width, 3. like the labels"),
-        ({**PAINT, "frame": None}, ValueError, "frame and colors: expected with blended"),
-        ({**PAINT, "colors": COLORS[:1]}, ValueError, "colors: expected one row a class"),
+        ({**PAINT, "frame": None}, ValueError, "frame and colours: expected with blended"),
+        ({**PAINT, "colours": COLOURS[:1]}, ValueError, "colours: expected one row a class"),
         ({**PAINT, "alpha_256": 257}, ValueError, "alpha_256: expected 0 to 256"),
         ({**PAINT, "blended": BLENDED[:3].copy()}, ValueError, "blended: expected .height, width, 3. like the labels"),
         ({**GUIDE, "guide": FRAME[:3]}, ValueError, "guide: expected .height, width, 3. like the labels"),
