@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from timing import cell, measure, processor, write
 
+from runtime.kernels.labels import LabelMap
 from runtime.kernels.reference import likeness_table
 from runtime.kernels.upsample import node_brightness, upsample_argmax, upsample_guided
 
@@ -67,7 +68,7 @@ def main() -> None:
     for count in COUNTS:
         masks = make_masks(count)
         for name, size in SIZES.items():
-            frame, labels = make_frame(size), np.empty(size, np.uint8)
+            frame, out = make_frame(size), LabelMap(np.empty(size, np.uint8))
             tensors = (
                 torch.from_numpy(masks),
                 torch.from_numpy(frame),
@@ -76,14 +77,14 @@ def main() -> None:
             )
             times = measure(
                 {
-                    "edge": lambda masks=masks, frame=frame, out=labels: upsample_guided(masks, frame, out=out),
-                    "plain": lambda masks=masks, size=size, out=labels: upsample_argmax(masks, size, out=out),
+                    "edge": lambda masks=masks, frame=frame, out=out: upsample_guided(masks, frame, out=out),
+                    "plain": lambda masks=masks, size=size, out=out: upsample_argmax(masks, size, out=out),
                     "torch": lambda tensors=tensors: in_torch(*tensors),
                 },
                 turns=15,
             )
             edge, plain, other = (float(np.median(times[key])) for key in ("edge", "plain", "torch"))
-            same = float((in_torch(*tensors).numpy() == upsample_guided(masks, frame)).mean())
+            same = float((in_torch(*tensors).numpy() == upsample_guided(masks, frame).labels).mean())
             lines.append(
                 f"| {count} | {name} | {cell(times['edge'])} | {cell(times['plain'])} | {edge / plain:.1f} "
                 f"| {other:.1f} | {other / edge:.0f}x | {same:.4%} |"

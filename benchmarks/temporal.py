@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from runtime import Segmenter
+from runtime.kernels.labels import LabelRule, Paint
 from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.sources.open import open_source
 from runtime.temporal import DenseInverseSearch, Keyframes, MovingAverage, small_grey, warp
@@ -32,7 +33,8 @@ def no_motion(now: np.ndarray, then: np.ndarray) -> np.ndarray:
 
 
 def labels_of(masks: Sequence[np.ndarray], size: tuple[int, int], constant: float | None) -> Labels:
-    return [upsample_argmax(one, size, background=constant) for one in masks]
+    rule = LabelRule(constant)
+    return [upsample_argmax(one, size, rule).labels for one in masks]
 
 
 def with_keyframes(masks: list[np.ndarray], small: list[np.ndarray], interval: int, flow: object) -> list[np.ndarray]:
@@ -68,6 +70,7 @@ def taken_ms(frames: list[np.ndarray], segmenter: Segmenter, masks: list[np.ndar
     """Median processor time of the two ways to a frame's masks, and of all that follows."""
     flow, first, then = DenseInverseSearch(), segmenter(frames[0]), small_grey(frames[0])
     words = segmenter._words.vocabulary
+    paint, rule = Paint(first.colours, alpha=0.5), LabelRule(first.threshold)
 
     def network(i: int) -> None:
         image = segmenter._preprocess(frames[i])
@@ -77,7 +80,7 @@ def taken_ms(frames: list[np.ndarray], segmenter: Segmenter, masks: list[np.ndar
         warp(masks[0], flow(small_grey(frames[i]), then))
 
     def finish(i: int) -> None:
-        upsample_overlay(masks[i], frames[i], first.colours, alpha=0.5, background=first.threshold)
+        upsample_overlay(masks[i], frames[i], paint, rule)
 
     calls = {"network": network, "flow": carried, "finish": finish}
     times: dict[str, list[float]] = {name: [] for name in calls}

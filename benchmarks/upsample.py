@@ -22,6 +22,7 @@ from timing import DOCS, Call, cell, measure, processor, write
 from torch.nn import functional as F
 
 from runtime import Segmenter, _native
+from runtime.kernels.labels import LabelMap, LabelRule, Paint
 from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.sources.open import open_source
 
@@ -129,22 +130,23 @@ def scientific_forms(masks: np.ndarray, size: tuple[int, int]) -> Iterator[tuple
 
 def fused_forms(masks: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[str, Call]]:
     rng = np.random.default_rng(1)
-    frame, colours = rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 256, (len(masks), 3), np.uint8)
-    labels, blended = np.empty(size, np.uint8), np.empty((*size, 3), np.uint8)
+    frame = rng.integers(0, 256, (*size, 3), np.uint8)
+    paint = Paint(rng.integers(0, 256, (len(masks), 3), np.uint8), alpha=0.5)
+    out = LabelMap(np.empty(size, np.uint8), blended=np.empty((*size, 3), np.uint8))
 
     def copy_bound() -> None:  # reads a frame, writes a frame, writes labels
-        np.copyto(blended, frame)
-        labels.fill(1)
+        np.copyto(out.blended, frame)
+        out.labels.fill(1)
 
-    yield "fused", lambda: upsample_argmax(masks, size, out=labels)
-    yield "fused + overlay", lambda: upsample_overlay(masks, frame, colours, alpha=0.5, out=(labels, blended))
+    yield "fused", lambda: upsample_argmax(masks, size, out=out)
+    yield "fused + overlay", lambda: upsample_overlay(masks, frame, paint, out=out)
     yield "copy bound", copy_bound
 
 
 def flips(masks: np.ndarray, size: tuple[int, int]) -> tuple[int, float]:
     """Pixels whose label is not PyTorch's, and by how much the two differ there, in units in the last place of 1."""
     enlarged = F.interpolate(torch.from_numpy(masks)[None], size=size, mode="bilinear")[0].numpy()
-    labels = upsample_argmax(masks, size).astype(np.int64)
+    labels = upsample_argmax(masks, size).labels.astype(np.int64)
     gap = enlarged.max(0) - np.take_along_axis(enlarged, labels[None], 0)[0]
     return int((labels != enlarged.argmax(0)).sum()), float(gap.max() / np.finfo(np.float32).eps)
 
@@ -210,24 +212,23 @@ def options_table(turns: int) -> str:
     rows = ["| frame | 21 masks | with thresholds | 63 masks, merged on the grid | labels differ |"]
     rows.append("|---|---|---|---|---|")
     masks, class_of_mask = make_masks(63), np.arange(63) // 3
-    thresholds = np.full(21, 0.5, np.float32)
+    rule = LabelRule(background=0.5)
+    thresholded = LabelRule(background=0.5, thresholds=np.full(21, 0.5))
 
     def merged() -> np.ndarray:
         return np.maximum.reduceat(masks, np.arange(0, 63, 3), axis=0)
 
     for name in ("480p", "1080p"):
         size = SIZES[name]
-        out = np.empty(size, np.uint8)
+        out = LabelMap(np.empty(size, np.uint8))
         calls = {
-            "plain": lambda size=size, out=out: upsample_argmax(masks[:21], size, background=0.5, out=out),
-            "thresholds": lambda size=size, out=out: upsample_argmax(
-                masks[:21], size, background=0.5, thresholds=thresholds, out=out
-            ),
+            "plain": lambda size=size, out=out: upsample_argmax(masks[:21], size, rule, out=out),
+            "thresholds": lambda size=size, out=out: upsample_argmax(masks[:21], size, thresholded, out=out),
             "grid": lambda size=size, out=out: upsample_argmax(merged(), size, out=out),
         }
         times = measure(calls, turns)
-        at_pixels = class_of_mask[upsample_argmax(masks, size)]
-        differ = float((upsample_argmax(merged(), size) != at_pixels).mean())
+        at_pixels = class_of_mask[upsample_argmax(masks, size).labels]
+        differ = float((upsample_argmax(merged(), size).labels != at_pixels).mean())
         rows.append(f"| {name} | " + " | ".join(cell(times[call]) for call in calls) + f" | {differ:.2%} |")
         print(rows[-1], flush=True)
     return "\n".join(rows)
@@ -247,8 +248,8 @@ def synonyms_on_clip() -> float:
             # The threshold is one more background word.
             words = np.concatenate([np.full((1, *masks.shape[1:]), threshold, np.float32), masks])
             size = (frame.image.shape[0], frame.image.shape[1])
-            at_pixels = class_of_word[upsample_argmax(words, size)]
-            differ.append((at_pixels != upsample_argmax(vocabulary.merge(masks), size)).mean())
+            at_pixels = class_of_word[upsample_argmax(words, size).labels]
+            differ.append((at_pixels != upsample_argmax(vocabulary.merge(masks), size).labels).mean())
     return float(np.mean(differ))
 
 

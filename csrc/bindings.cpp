@@ -1,5 +1,5 @@
 // The Python module runtime._native: checks what would crash, releases the GIL, calls. Friendlier messages
-// and the copies that unusual arrays need are in runtime/kernels/upsample.py.
+// and the copies that unusual arrays need are in runtime/kernels/arguments.py.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -40,7 +40,8 @@ void require_frame(const Bytes& frame, std::int64_t height, std::int64_t width, 
 }
 
 tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colours, Array<std::uint8_t>& blended,
-                         std::int64_t height, std::int64_t width, std::int32_t alpha_256, std::int64_t skip) {
+                         std::int64_t height, std::int64_t width, std::int32_t alpha_256,
+                         std::optional<std::int64_t> skip) {
   require_frame(frame, height, width,
                 "frame: expected (height, width, 3) like the labels, with contiguous pixels");
   require(
@@ -48,7 +49,8 @@ tcl::Paint checked_paint(const Bytes& frame, const Array<std::uint8_t>& colours,
       "blended: expected (height, width, 3) like the labels");
   require(colours.ndim() == 2 && colours.shape(1) == 3, "colours: expected (classes, 3)");
   require(alpha_256 >= 0 && alpha_256 <= 256, "alpha_256: expected 0 to 256");
-  return {frame.data(), frame.strides(0), colours.data(), alpha_256, skip, blended.mutable_data()};
+  return {frame.data(), frame.strides(0),  colours.data(),
+          alpha_256,    skip.value_or(-1), blended.mutable_data()};
 }
 
 tcl::Execution checked_execution(int threads, const std::string& path) {
@@ -65,7 +67,7 @@ template <typename Label>
 void upsample(const py::array& masks, Array<Label>& labels, std::optional<float> background,
               std::optional<Array<std::uint8_t>> confidence, const std::optional<Bytes>& frame,
               const std::optional<Array<std::uint8_t>>& colours, std::optional<Array<std::uint8_t>> blended,
-              std::int32_t alpha_256, std::int64_t skip, int threads, const std::string& path,
+              std::int32_t alpha_256, std::optional<std::int64_t> skip, int threads, const std::string& path,
               const std::optional<Bytes>& guide, const std::optional<Array<std::uint8_t>>& brightness,
               const std::optional<Array<float>>& likeness, const std::optional<Array<float>>& thresholds) {
   const bool half = masks.dtype().kind() == 'f' && masks.itemsize() == 2;
@@ -122,7 +124,7 @@ void upsample(const py::array& masks, Array<Label>& labels, std::optional<float>
 
 template <typename Label>
 void blend(const Bytes& frame, const Array<Label>& labels, const Array<std::uint8_t>& colours,
-           Array<std::uint8_t>& blended, std::int32_t alpha_256, std::int64_t skip) {
+           Array<std::uint8_t>& blended, std::int32_t alpha_256, std::optional<std::int64_t> skip) {
   require(labels.ndim() == 2, "labels: expected (height, width)");
   const std::int64_t height = labels.shape(0);
   const std::int64_t width = labels.shape(1);
@@ -187,14 +189,14 @@ void define(py::module_& module) {
   module.def("upsample", &upsample<Label>, arg("masks").noconvert(), arg("labels").noconvert(), py::kw_only(),
              arg("background") = std::nullopt, arg("confidence").noconvert() = std::nullopt,
              arg("frame").noconvert() = std::nullopt, arg("colours").noconvert() = std::nullopt,
-             arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = -1,
+             arg("blended").noconvert() = std::nullopt, arg("alpha_256") = 0, arg("skip") = std::nullopt,
              arg("threads") = 1, arg("path") = "fastest", arg("guide").noconvert() = std::nullopt,
              arg("brightness").noconvert() = std::nullopt, arg("likeness").noconvert() = std::nullopt,
              arg("thresholds").noconvert() = std::nullopt,
              "Fill labels, and confidence and blended where given; see tcl/upsample.h.");
   module.def("blend", &blend<Label>, arg("frame").noconvert(), arg("labels").noconvert(),
              arg("colours").noconvert(), arg("blended").noconvert(), py::kw_only(), arg("alpha_256"),
-             arg("skip") = -1, "Paint labels over frame into blended; see tcl/upsample.h.");
+             arg("skip") = std::nullopt, "Paint labels over frame into blended; see tcl/upsample.h.");
 }
 
 }  // namespace

@@ -10,6 +10,7 @@ except ImportError as error:
 
 from runtime.bundle import Bundle, Manifest
 from runtime.engines import Engine, FakeEngine, open_engine
+from runtime.kernels.labels import LabelMap, LabelRule, Paint
 from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
@@ -20,7 +21,10 @@ __all__ = [
     "Bundle",
     "Engine",
     "FakeEngine",
+    "LabelMap",
+    "LabelRule",
     "Manifest",
+    "Paint",
     "Segmentation",
     "Segmenter",
     "Vocabulary",

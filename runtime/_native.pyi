@@ -17,7 +17,7 @@ def upsample(
     colours: npt.NDArray[np.uint8] | None = None,
     blended: npt.NDArray[np.uint8] | None = None,
     alpha_256: int = 0,
-    skip: int = -1,
+    skip: int | None = None,
     threads: int = 1,
     path: Literal["fastest", "reference", "dense", "baseline"] = "fastest",
     guide: npt.NDArray[np.uint8] | None = None,
@@ -32,7 +32,7 @@ def blend(
     blended: npt.NDArray[np.uint8],
     *,
     alpha_256: int,
-    skip: int = -1,
+    skip: int | None = None,
 ) -> None: ...
 def pamr(
     masks: npt.NDArray[np.float32],

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from runtime.errors import SinkError
 from runtime.frame import BGR
+from runtime.kernels.labels import LabelRule, Paint
 from runtime.kernels.upsample import blend, upsample_argmax
 from runtime.overlay import draw_legend
 
@@ -53,9 +54,10 @@ class Segmentation:
     def confidence(self) -> npt.NDArray[np.uint8]:
         """Soft mask of every pixel's winner, (H,W) uint8, 255 for 1.0."""
         size = (self.mask.shape[0], self.mask.shape[1])
-        return upsample_argmax(
-            self.soft_masks, size, background=self.threshold, thresholds=self.word_thresholds, confidence=True
-        )[1]
+        rule = LabelRule(self.threshold, self.word_thresholds)
+        confidence = upsample_argmax(self.soft_masks, size, rule, confidence=True).confidence
+        assert confidence is not None  # asked for
+        return confidence
 
     def coverage(self) -> dict[str, float]:
         """Share of the frame that each word covers; the shares add up to 1."""
@@ -74,7 +76,7 @@ class Segmentation:
             image: BGR = np.empty_like(self.blended) if out is None else out
             np.copyto(image, self.blended)
         else:
-            image = blend(self.frame, self.mask, self.colours, alpha=alpha, skip=self.unpainted, out=out)
+            image = blend(self.frame, self.mask, Paint(self.colours, alpha, skip=self.unpainted), out=out)
         if legend:
             shown = [i for i in range(len(self.names)) if i != self.unpainted]
             draw_legend(image, [self.names[i] for i in shown], self.colours[shown])

@@ -16,8 +16,9 @@ from runtime.engines.base import Engine
 from runtime.engines.open import open_engine
 from runtime.errors import EngineError, VocabularyError
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size, resized
+from runtime.kernels.labels import LabelMap, LabelRule, Paint, label_dtype
 from runtime.kernels.pamr import refined
-from runtime.kernels.upsample import blend, label_dtype, upsample_argmax, upsample_guided, upsample_overlay
+from runtime.kernels.upsample import upsample_argmax, upsample_guided, upsample_overlay
 from runtime.overlay import palette
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.temporal import Temporal
@@ -180,11 +181,11 @@ class Segmenter(Closing):
         inferred = perf_counter()
         if self._refine == "pamr":
             soft_masks = self._refined(soft_masks, bgr, words.vocabulary)
-        mask, blended = self._label(soft_masks, bgr, words, alpha if overlay else None, reuse)
+        found = self._label(soft_masks, bgr, words, alpha if overlay else None, reuse)
         done = perf_counter()
         seconds = {"pre": preprocessed - begin, "infer": inferred - preprocessed, "post": done - inferred}
         return Segmentation(
-            mask=mask,
+            mask=found.labels,
             names=words.vocabulary.names,
             frame=bgr,
             soft_masks=soft_masks,
@@ -193,7 +194,7 @@ class Segmenter(Closing):
             colours=words.colours,
             unpainted=words.unpainted,
             speed={stage: 1000 * value for stage, value in seconds.items()},
-            blended=blended,
+            blended=found.blended,
             blended_alpha=alpha,
         )
 
@@ -214,28 +215,19 @@ class Segmenter(Closing):
         words: _Words,
         alpha: float | None,
         reuse: Segmentation | None,
-    ) -> tuple[npt.NDArray[Any], BGR | None]:
-        """Find the class of every pixel, and the blended frame unless `alpha` is None."""
-        settings: dict[str, Any] = {
-            "background": words.vocabulary.constant,
-            "thresholds": words.vocabulary.thresholds,
-            "threads": self._threads,
-        }
-        size = (frame.shape[0], frame.shape[1])
-        fits = reuse is not None and reuse.mask.shape == size and reuse.mask.dtype == label_dtype(len(words.colours))
-        mask = reuse.mask if reuse is not None and fits else np.empty(size, label_dtype(len(words.colours)))
-        if alpha is None:
-            if self._refine == "edge":
-                return upsample_guided(masks, frame, out=mask, **settings), None
-            return upsample_argmax(masks, size, out=mask, **settings), None
-        paint: dict[str, Any] = {"alpha": alpha, "skip": words.unpainted}
-        blended = reuse.blended if reuse is not None and fits else None
-        if blended is None:
-            blended = np.empty(frame.shape, np.uint8)
+    ) -> LabelMap:
+        """Find the class of every pixel, and blend the colours over the frame unless `alpha` is None."""
+        rule = LabelRule(words.vocabulary.constant, words.vocabulary.thresholds, self._threads)
+        paint = None if alpha is None else Paint(words.colours, alpha, skip=words.unpainted)
+        size, dtype = (frame.shape[0], frame.shape[1]), label_dtype(len(words.colours))
+        out = None
+        if reuse is not None and reuse.mask.shape == size and reuse.mask.dtype == dtype:
+            out = LabelMap(reuse.mask, blended=reuse.blended)
         if self._refine == "edge":
-            upsample_guided(masks, frame, out=mask, **settings)
-            return mask, blend(frame, mask, words.colours, out=blended, **paint)
-        return upsample_overlay(masks, frame, words.colours, out=(mask, blended), **paint, **settings)
+            return upsample_guided(masks, frame, rule, paint=paint, out=out)
+        if paint is None:
+            return upsample_argmax(masks, size, rule, out=out)
+        return upsample_overlay(masks, frame, paint, rule, out=out)
 
     @overload
     def predict(self, source: Any, *, stream: Literal[True]) -> Iterator[Segmentation]: ...

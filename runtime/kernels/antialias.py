@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import _native
+from runtime.kernels.arguments import Bytes, checked_frame, checked_size, checked_threads, output
 
 Filter: TypeAlias = Literal["bilinear", "bicubic"]
 
-MAX_SIDE = 65535
-
 
 def resize_normalize(
-    frame: npt.NDArray[np.uint8],
+    frame: Bytes,
     size: tuple[int, int],
     *,
     mean: Sequence[float],
@@ -48,42 +47,28 @@ def resize_normalize(
         ValueError: a shape that does not fit, a side that is not from 1 to 65,535, an unknown kernel, an std of 0.
         MemoryError: the result does not fit into memory.
     """
-    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
-        given = frame.dtype if isinstance(frame, np.ndarray) else type(frame).__name__
-        raise TypeError(f"frame: {given} given, expected a uint8 array")
-    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or max(frame.shape) > MAX_SIDE:
-        raise ValueError(f"frame of shape {frame.shape} given, expected (H, W, 3) with sides of 1 to {MAX_SIDE}")
-    if len(size) != 2 or not all(1 <= side <= MAX_SIDE for side in size):
-        raise ValueError(f"size {size} given, expected a height and a width of 1 to {MAX_SIDE}")
+    pixels = checked_frame(frame)
+    planes = output("out", out, (1, 3, *checked_size(size)), np.dtype(np.float32))
     if interpolation not in ("bilinear", "bicubic"):
         raise ValueError(f"interpolation {interpolation!r} given, expected 'bilinear' or 'bicubic'")
     if len(mean) != 3 or len(std) != 3 or not np.isfinite([*mean, *std]).all() or 0 in std:
         raise ValueError(
             f"mean {tuple(mean)} and std {tuple(std)} given, expected three finite numbers each, std not 0"
         )
-    if threads < 1:
-        raise ValueError(f"threads {threads} given, expected at least 1")
-    shape = (1, 3, int(size[0]), int(size[1]))
-    planes: Any = np.empty(shape, np.float32) if out is None else out
-    if planes.shape != shape or planes.dtype != np.float32 or not planes.flags.carray:
-        raise ValueError(
-            f"out of shape {planes.shape} {planes.dtype} given, expected {shape} float32, contiguous, writable"
-        )
     _native.resize_normalize(
-        frame if frame.strides[1:] == (3, 1) else np.ascontiguousarray(frame),
+        pixels,
         planes[0],
         bicubic=interpolation == "bicubic",
         reverse_channels=True,
         scale=[1 / (255 * float(value)) for value in std],
         shift=[-float(m) / float(s) for m, s in zip(mean, std, strict=True)],
-        threads=int(threads),
+        threads=checked_threads(threads),
     )
-    result: npt.NDArray[np.float32] = planes
-    return result
+    return planes
 
 
 def reference_resize_normalize(
-    frame: npt.NDArray[np.uint8],
+    frame: Bytes,
     size: tuple[int, int],
     *,
     mean: Sequence[float],

@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime import _native
+from runtime.kernels.arguments import Masks, checked_masks, checked_threads, described
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 NUM_ITERATIONS = 10
 
 
 def pamr(
-    masks: npt.NDArray[np.float32] | npt.NDArray[np.float16],
+    masks: Masks,
     image: npt.NDArray[Any],
     *,
     contenders: npt.NDArray[np.bool_] | None = None,
@@ -48,10 +49,14 @@ def pamr(
         ValueError: a shape that does not fit, no dilations, or numbers below their minimum.
         MemoryError: the result does not fit into memory.
     """
-    _check(masks, image, dilations, iterations, threads)
-    values = np.ascontiguousarray(masks, np.float32)
+    values = np.ascontiguousarray(checked_masks(masks), np.float32)
+    _check(image, dilations, iterations)
     picture = _resized(image, (values.shape[1], values.shape[2]))
-    settings: dict[str, Any] = {"dilations": list(map(int, dilations)), "iterations": iterations, "threads": threads}
+    settings: dict[str, Any] = {
+        "dilations": list(map(int, dilations)),
+        "iterations": iterations,
+        "threads": checked_threads(threads),
+    }
     if contenders is None:
         return _native.pamr(values, picture, **settings)
     if contenders.shape != (len(values),) or contenders.dtype != np.bool_:
@@ -65,9 +70,7 @@ def pamr(
     return refined
 
 
-def contenders(
-    masks: npt.NDArray[np.float32] | npt.NDArray[np.float16], *, background: float | None = None
-) -> npt.NDArray[np.bool_]:
+def contenders(masks: Masks, *, background: float | None = None) -> npt.NDArray[np.bool_]:
     """Tell which masks can still win somewhere after refinement.
 
     Averages keep the order: a mask that another one, or the background, exceeds everywhere cannot win.
@@ -131,25 +134,15 @@ def refined(
     return pamr(masks, frame, contenders=contenders(masks, background=background), threads=threads)
 
 
-def _check(
-    masks: npt.NDArray[Any], image: npt.NDArray[Any], dilations: Sequence[int], iterations: int, threads: int
-) -> None:
-    if not isinstance(masks, np.ndarray) or masks.dtype not in (np.float32, np.float16):
-        given = masks.dtype if isinstance(masks, np.ndarray) else type(masks).__name__
-        raise TypeError(f"masks: {given} given, expected a float32 or float16 array")
-    if masks.ndim != 3 or 0 in masks.shape:
-        raise ValueError(f"masks of shape {masks.shape} given, expected (N, h, w), none of them 0")
+def _check(image: npt.NDArray[Any], dilations: Sequence[int], iterations: int) -> None:
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "uif":
-        given = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
-        raise TypeError(f"image: {given} given, expected an array of real numbers")
+        raise TypeError(f"image: {described(image)} given, expected an array of real numbers")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise ValueError(f"image of shape {image.shape} given, expected (H, W, 3) with at least one pixel")
     if len(dilations) == 0 or min(dilations) < 1 or max(dilations) > 1024:
         raise ValueError(f"dilations {tuple(dilations)} given, expected at least one, of 1 to 1024 each")
     if iterations < 0:
         raise ValueError(f"iterations {iterations} given, expected 0 or more")
-    if threads < 1:
-        raise ValueError(f"threads {threads} given, expected at least 1")
 
 
 def _resized(image: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -3,19 +3,13 @@
 Letters as there: N masks, K classes, h w mask grid, H W pixels.
 """
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Labels: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
-Bytes: TypeAlias = npt.NDArray[np.uint8]
-Masks: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
-
-
-def label_dtype(classes: int) -> np.dtype[Any]:
-    """Give the dtype of labels of that many classes."""
-    return np.dtype(np.uint8 if classes <= 256 else np.uint16)
+from runtime.kernels.arguments import Bytes, Labels, Masks
+from runtime.kernels.labels import LARGEST_WINS, LIMIT, LabelMap, LabelRule, Paint, label_dtype
 
 
 def likeness_table(tolerance: float) -> npt.NDArray[np.float32]:
@@ -24,71 +18,46 @@ def likeness_table(tolerance: float) -> npt.NDArray[np.float32]:
     return np.maximum(np.exp(-(difference**2) / (2 * tolerance**2)), 1e-3).astype(np.float32)
 
 
-def cleaned_thresholds(thresholds: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Limit thresholds as masks are limited; -inf stays: no threshold."""
-    numbers = np.asarray(thresholds, np.float64)
-    limited: npt.NDArray[np.float32] = np.where(numbers == -np.inf, -np.inf, numbers.clip(-1e20, 1e20)).astype(
-        np.float32
-    )
-    return limited
-
-
-def _without(
-    scores: npt.NDArray[np.float32], total: Any, thresholds: npt.ArrayLike | None, background: float | None
-) -> npt.NDArray[np.float32]:
-    """Take out of the race, pixel by pixel, what does not exceed its threshold; scores are `total` times too large."""
-    if thresholds is None:
-        return scores
-    limits = cleaned_thresholds(thresholds)
-    if background is not None:
-        limits = np.concatenate([np.full(1, -np.inf, np.float32), limits])
-    remaining: npt.NDArray[np.float32] = np.where(scores > limits[:, None, None] * total, scores, -np.inf)
-    return remaining
-
-
-def _cleaned_scores(masks: Masks, background: float | None) -> npt.NDArray[np.float32]:
+def _scores(masks: Masks, rule: LabelRule) -> npt.NDArray[np.float32]:
     """All classes (K,h,w), with limits, and a number for NaN."""
     scores = np.asarray(masks, np.float32)
-    if background is not None:
-        scores = np.concatenate([np.full((1, *scores.shape[1:]), background, np.float32), scores])
-    lowest, limit = np.float32(-1e38), np.float32(1e20)
+    if rule.background is not None:
+        scores = np.concatenate([np.full((1, *scores.shape[1:]), rule.background, np.float32), scores])
+    lowest, limit = np.float32(-1e38), np.float32(LIMIT)
     cleaned: npt.NDArray[np.float32] = np.where(np.isnan(scores), lowest, scores.clip(-limit, limit))
     return cleaned
 
 
-def reference_upsample_argmax(
-    masks: Masks,
-    size: tuple[int, int],
-    *,
-    background: float | None = None,
-    thresholds: npt.ArrayLike | None = None,
-) -> tuple[Labels, Bytes]:
+def _label_map(scores: npt.NDArray[np.float32], total: Any, rule: LabelRule) -> LabelMap:
+    """Let the classes (K,H,W) that exceed their thresholds compete; scores are `total` times too large."""
+    if rule.thresholds is not None:
+        limits = rule.thresholds
+        if rule.background is not None:
+            limits = np.concatenate([np.full(1, -np.inf, np.float32), limits])
+        scores = np.where(scores > limits[:, None, None] * total, scores, -np.inf)
+    labels = scores.argmax(0).astype(label_dtype(len(scores)))
+    confidence = ((scores.max(0) / total).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    return LabelMap(labels, confidence)
+
+
+def reference_upsample_argmax(masks: Masks, size: tuple[int, int], rule: LabelRule = LARGEST_WINS) -> LabelMap:
     """Do in plain NumPy what `upsample_argmax` does with `confidence`, with memory for K x H x W floats."""
-    scores = _cleaned_scores(masks, background)
+    scores = _scores(masks, rule)
     for axis in (1, 2):
         low, high, fraction = _taps(scores.shape[axis], size[axis - 1])
         fraction = fraction[:, None] if axis == 1 else fraction
         scores = (1 - fraction) * scores.take(low, axis) + fraction * scores.take(high, axis)
-    scores = _without(scores, np.float32(1), thresholds, background)
-    labels = scores.argmax(0).astype(label_dtype(len(scores)))
-    confidence = (scores.max(0).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return labels, confidence
+    return _label_map(scores, np.float32(1), rule)
 
 
 def reference_upsample_guided(
-    masks: Masks,
-    frame: Bytes,
-    brightness: Bytes,
-    *,
-    tolerance: float = 20.0,
-    background: float | None = None,
-    thresholds: npt.ArrayLike | None = None,
-) -> tuple[Labels, Bytes]:
+    masks: Masks, frame: Bytes, brightness: Bytes, rule: LabelRule = LARGEST_WINS, *, tolerance: float = 20.0
+) -> LabelMap:
     """Do in plain NumPy what `upsample_guided` does with `confidence`, with memory for K x H x W floats.
 
     `brightness` is that of the frame around each node, (h,w).
     """
-    scores = _cleaned_scores(masks, background)
+    scores = _scores(masks, rule)
     nodes = brightness.astype(np.int64)
     pixels = (frame.astype(np.int64) @ np.array([29, 150, 77]) + 128) >> 8
     likeness = likeness_table(tolerance)
@@ -102,10 +71,7 @@ def reference_upsample_guided(
             weight = vertical[:, None] * horizontal * likeness[np.abs(pixels - nodes[at])]
             value = value + weight * scores[:, at[0], at[1]]
             total = total + weight
-    value = _without(value, total, thresholds, background)
-    labels = value.argmax(0).astype(label_dtype(len(scores)))
-    confidence = ((value.max(0) / total).clip(0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-    return labels, confidence
+    return _label_map(value, total, rule)
 
 
 def _taps(length: int, pixels: int) -> tuple[Any, Any, Any]:
@@ -116,8 +82,8 @@ def _taps(length: int, pixels: int) -> tuple[Any, Any, Any]:
     return low, np.minimum(low + 1, length - 1), ((fixed & 0xFFFFFF) / 2**24).astype(np.float32)
 
 
-def reference_blend(frame: Bytes, labels: Labels, colours: Bytes, *, alpha: float, skip: int | None = None) -> Bytes:
+def reference_blend(frame: Bytes, labels: Labels, paint: Paint) -> Bytes:
     """Do in plain NumPy what `blend` does: frame + alpha * (colour - frame), rounded half up."""
-    weight = np.where(labels == (-1 if skip is None else skip), 0, int(alpha * 256 + 0.5))[..., None]
-    blended: Bytes = ((frame * (256 - weight) + colours[labels] * weight + 128) >> 8).astype(np.uint8)
+    weight = np.where(labels == (-1 if paint.skip is None else paint.skip), 0, paint.alpha_256)[..., None]
+    blended: Bytes = ((frame * (256 - weight) + paint.colours[labels] * weight + 128) >> 8).astype(np.uint8)
     return blended

@@ -1,5 +1,10 @@
 """Soft masks on a coarse grid -> a class for every pixel, and its colour on the frame, in one pass of C++.
 
+    rule, paint = LabelRule(background=0.5, threads=4), Paint(colours, alpha=0.5, skip=0)
+    result = upsample_overlay(masks, frame, paint, rule)
+    result.labels, result.blended
+    result = upsample_overlay(next_masks, next_frame, paint, rule, out=result)  # into the same memory
+
 The result is that of enlarging every mask to the frame (bilinear, half-pixel centres, clamped at the border)
 and taking the largest at each pixel. `runtime/kernels/reference.py` says in NumPy exactly what is
 computed; the C++ gives the same labels, confidences and colours to the last bit, on every machine.
@@ -10,254 +15,102 @@ computed; the C++ gives the same labels, confidences and colours to the last bit
   threshold but -inf.
 * A value that equals its threshold does not exceed it.
 
-Letters: N masks, K classes (masks, and a background if there is one), h w mask grid, H W pixels.
+Letters: N masks, K classes (the masks, and a background if there is one), h w mask grid, H W pixels.
 All may be read-only, and no argument but `out` is written to. Masks that are not contiguous are copied; frames only if
 the three bytes of a pixel or the pixels of a row are not neighbours.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from runtime import _native
 from runtime.kernels.arguments import (
-    checked_background,
-    checked_classes,
-    checked_frame,
-    checked_masks,
-    checked_paint,
-    checked_size,
-    checked_threads,
-    checked_thresholds,
-    described,
-    outputs,
-)
-from runtime.kernels.reference import (
     Bytes,
     Labels,
     Masks,
-    label_dtype,
-    likeness_table,
-    reference_blend,
-    reference_upsample_argmax,
-    reference_upsample_guided,
+    checked_frame,
+    checked_labels,
+    checked_masks,
+    checked_size,
+    described,
+    output,
 )
-
-__all__ = [
-    "Bytes",
-    "Labels",
-    "Masks",
-    "blend",
-    "label_dtype",
-    "reference_blend",
-    "reference_upsample_argmax",
-    "reference_upsample_guided",
-    "upsample_argmax",
-    "upsample_guided",
-    "upsample_overlay",
-]
+from runtime.kernels.labels import LARGEST_WINS, LabelMap, LabelRule, Paint, label_dtype
+from runtime.kernels.reference import likeness_table
 
 BYTE = np.dtype(np.uint8)
-Thresholds: TypeAlias = Sequence[float] | npt.NDArray[Any]
 
 
-@overload
 def upsample_argmax(
     masks: Masks,
-    size: tuple[int, int],
+    size: Sequence[int],
+    rule: LabelRule = LARGEST_WINS,
     *,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    confidence: Literal[False] = False,
-    threads: int = 1,
-    out: Labels | None = None,
-) -> Labels: ...
-@overload
-def upsample_argmax(
-    masks: Masks,
-    size: tuple[int, int],
-    *,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    confidence: Literal[True],
-    threads: int = 1,
-    out: tuple[Labels, Bytes] | None = None,
-) -> tuple[Labels, Bytes]: ...
-def upsample_argmax(
-    masks: Masks,
-    size: tuple[int, int],
-    *,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
     confidence: bool = False,
-    threads: int = 1,
-    out: Any = None,
-) -> Labels | tuple[Labels, Bytes]:
+    out: LabelMap | None = None,
+) -> LabelMap:
     """Find the class of every pixel.
 
     Args:
         masks: soft masks (N,h,w) float32 or float16, any range.
         size: (H, W) of the result.
-        background: constant value of a class 0 beside the masks, which then are classes 1 to N. None for no such
-            class: the masks are classes 0 to N - 1.
-        thresholds: (N,) numbers. A mask takes part only at pixels where it exceeds its threshold; where none does,
-            the pixel is background. So either there is a `background`, or mask 0 is the background and
-            thresholds[0] is -inf, which lets a mask take part everywhere.
+        rule: how they become labels.
         confidence: also give the winner's value.
-        threads: rows worked on at the same time, from about one megapixel on.
-        out: what an earlier call with the same arguments returned, to be overwritten. Saves fetching memory from
-            the system for every frame.
+        out: what an earlier call of the same size returned, to be overwritten; what is None there is allocated. Saves
+            fetching memory from the system for every frame.
 
     Returns:
-        Labels (H,W), uint8 up to 256 classes, otherwise uint16. With `confidence` also the winner's value, clamped
-        to [0, 1], times 255, rounded half up, (H,W) uint8.
+        The labels, and the confidence if asked for.
 
     Raises:
         TypeError: a dtype other than those above.
-        ValueError: a shape that does not fit; no masks or over 65,535 classes; sides over 65,535 pixels;
-            thresholds that leave a pixel without a class.
+        ValueError: a shape that does not fit; no masks or over 65,535 classes; sides over 65,535 pixels.
         MemoryError: the result does not fit into memory.
     """
-    values, constant = checked_masks(masks), checked_background(background)
-    limits = checked_thresholds(thresholds, values, constant)
-    classes = checked_classes(values, constant)
-    shape = checked_size(size)
-    count = checked_threads(threads)
-    if not confidence:
-        (labels,) = outputs(out, (shape, label_dtype(classes)))
-        _native.upsample(values, labels, background=constant, thresholds=limits, threads=count)
-        return labels
-    labels, scores = outputs(out, (shape, label_dtype(classes)), (shape, BYTE))
-    _native.upsample(values, labels, background=constant, thresholds=limits, confidence=scores, threads=count)
-    return labels, scores
+    return _upsample(checked_masks(masks), checked_size(size), rule, confidence, out)
 
 
-@overload
 def upsample_overlay(
     masks: Masks,
     frame: Bytes,
-    colours: Bytes,
+    paint: Paint,
+    rule: LabelRule = LARGEST_WINS,
     *,
-    alpha: float,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    skip: int | None = None,
-    confidence: Literal[False] = False,
-    threads: int = 1,
-    out: tuple[Labels, Bytes] | None = None,
-) -> tuple[Labels, Bytes]: ...
-@overload
-def upsample_overlay(
-    masks: Masks,
-    frame: Bytes,
-    colours: Bytes,
-    *,
-    alpha: float,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    skip: int | None = None,
-    confidence: Literal[True],
-    threads: int = 1,
-    out: tuple[Labels, Bytes, Bytes] | None = None,
-) -> tuple[Labels, Bytes, Bytes]: ...
-def upsample_overlay(
-    masks: Masks,
-    frame: Bytes,
-    colours: Bytes,
-    *,
-    alpha: float,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    skip: int | None = None,
     confidence: bool = False,
-    threads: int = 1,
-    out: Any = None,
-) -> tuple[Labels, Bytes] | tuple[Labels, Bytes, Bytes]:
+    out: LabelMap | None = None,
+) -> LabelMap:
     """Find the class of every pixel and paint the classes over the frame.
 
     Args:
         masks: as for `upsample_argmax`.
         frame: picture (H,W,3) uint8; its size is that of the result.
-        colours: colour of each class (K,3) uint8, in the frame's channel order. With a background, the first one
-            is the background's.
-        alpha: opacity of the colours in [0, 1], to the nearest 1/256.
-        background: as for `upsample_argmax`.
-        thresholds: as for `upsample_argmax`.
-        skip: class that leaves the frame as it is, typically 0 where there is a background.
+        paint: a colour for each class.
+        rule: as for `upsample_argmax`.
         confidence: as for `upsample_argmax`.
-        threads: as for `upsample_argmax`.
-        out: as for `upsample_argmax`.
+        out: as for `upsample_argmax`; must not overlap the frame.
 
     Returns:
-        Labels (H,W) and the blended picture (H,W,3) uint8; with `confidence` also the confidence (H,W) uint8.
+        The labels and the blended picture, and the confidence if asked for.
 
     Raises:
         TypeError, ValueError, MemoryError: as for `upsample_argmax`.
     """
-    values, constant = checked_masks(masks), checked_background(background)
-    limits = checked_thresholds(thresholds, values, constant)
-    classes = checked_classes(values, constant)
     pixels = checked_frame(frame)
-    size = checked_size(pixels.shape[:2])
-    paint = checked_paint(colours, alpha, skip)
-    if len(paint["colours"]) != classes:
-        raise ValueError(f"{len(colours)} colours given, expected one for each of the {classes} classes")
-    paint.update(frame=pixels, threads=checked_threads(threads))
-    expected = [(size, label_dtype(classes)), ((*size, 3), BYTE)]
-    if not confidence:
-        labels, blended = outputs(out, *expected, apart_from=pixels)
-        _native.upsample(values, labels, background=constant, thresholds=limits, blended=blended, **paint)
-        return labels, blended
-    labels, blended, scores = outputs(out, *expected, (size, BYTE), apart_from=pixels)
-    _native.upsample(
-        values,
-        labels,
-        background=constant,
-        thresholds=limits,
-        blended=blended,
-        confidence=scores,
-        **paint,
-    )
-    return labels, blended, scores
+    return _upsample(checked_masks(masks), pixels.shape[:2], rule, confidence, out, frame=pixels, paint=paint)
 
 
-@overload
 def upsample_guided(
     masks: Masks,
     frame: Bytes,
+    rule: LabelRule = LARGEST_WINS,
     *,
     tolerance: float = 20.0,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    confidence: Literal[False] = False,
-    threads: int = 1,
-    out: Labels | None = None,
-) -> Labels: ...
-@overload
-def upsample_guided(
-    masks: Masks,
-    frame: Bytes,
-    *,
-    tolerance: float = 20.0,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
-    confidence: Literal[True],
-    threads: int = 1,
-    out: tuple[Labels, Bytes] | None = None,
-) -> tuple[Labels, Bytes]: ...
-def upsample_guided(
-    masks: Masks,
-    frame: Bytes,
-    *,
-    tolerance: float = 20.0,
-    background: float | None = None,
-    thresholds: Thresholds | None = None,
+    paint: Paint | None = None,
     confidence: bool = False,
-    threads: int = 1,
-    out: Any = None,
-) -> Labels | tuple[Labels, Bytes]:
+    out: LabelMap | None = None,
+) -> LabelMap:
     """Find the class of every pixel, with borders that follow the edges of the frame.
 
     Joint bilateral: the four nodes around a pixel count as much more as their brightness is like the pixel's.
@@ -265,60 +118,92 @@ def upsample_guided(
     Args:
         masks: as for `upsample_argmax`.
         frame: picture BGR (H,W,3) uint8; its size is that of the result.
+        rule: as for `upsample_argmax`.
         tolerance: difference in brightness, of 255, at which a node counts 0.6 of what it would; over 0.
-        background: as for `upsample_argmax`.
-        thresholds: as for `upsample_argmax`.
+        paint: also paint the classes over the frame.
         confidence: as for `upsample_argmax`; the value is the nodes' weighted mean.
-        threads: as for `upsample_argmax`.
-        out: as for `upsample_argmax`.
+        out: as for `upsample_argmax`; must not overlap the frame.
 
     Returns:
-        As `upsample_argmax`.
+        The labels, and what else was asked for.
 
     Raises:
         TypeError, ValueError, MemoryError: as for `upsample_argmax`.
     """
-    values, constant = checked_masks(masks), checked_background(background)
-    limits = checked_thresholds(thresholds, values, constant)
-    classes = checked_classes(values, constant)
-    pixels = checked_frame(frame)
-    size = checked_size(pixels.shape[:2])
+    values, pixels = checked_masks(masks), checked_frame(frame)
     if not 0 < tolerance < np.inf:
         raise ValueError(f"tolerance {tolerance} given, expected a number over 0")
-    guide: dict[str, Any] = {
+    guide = {
         "guide": pixels,
         "brightness": node_brightness(pixels, (values.shape[1], values.shape[2])),
         "likeness": likeness_table(tolerance),
-        "background": constant,
-        "thresholds": limits,
-        "threads": checked_threads(threads),
     }
-    if not confidence:
-        (labels,) = outputs(out, (size, label_dtype(classes)))
-        _native.upsample(values, labels, **guide)
-        return labels
-    labels, scores = outputs(out, (size, label_dtype(classes)), (size, BYTE))
-    _native.upsample(values, labels, confidence=scores, **guide)
-    return labels, scores
+    return _upsample(values, pixels.shape[:2], rule, confidence, out, frame=pixels, paint=paint, **guide)
 
 
-def blend(
-    frame: Bytes,
-    labels: Labels,
-    colours: Bytes,
+def _outputs(
+    given: LabelMap | None,
+    size: tuple[int, int],
+    classes: int,
     *,
-    alpha: float,
-    skip: int | None = None,
-    out: Bytes | None = None,
-) -> Bytes:
+    confidence: bool,
+    blended: bool,
+    frame: Bytes | None,
+) -> LabelMap:
+    """Gather the arrays that a call fills: those given, and new ones for what is None there."""
+    if given is not None and not isinstance(given, LabelMap):
+        raise TypeError(f"out: {described(given)} given, expected a LabelMap, as an earlier call returned it")
+    old = {} if given is None else vars(given)
+
+    def array(name: str, shape: tuple[int, ...], dtype: np.dtype[Any] = BYTE) -> Any:
+        return output(f"out.{name}", old.get(name), shape, dtype, frame=frame)
+
+    return LabelMap(
+        labels=array("labels", size, label_dtype(classes)),
+        confidence=array("confidence", size) if confidence else None,
+        blended=array("blended", (*size, 3)) if blended else None,
+    )
+
+
+def _upsample(
+    masks: Masks,
+    size: tuple[int, int],
+    rule: LabelRule,
+    confidence: bool,
+    out: LabelMap | None,
+    *,
+    frame: Bytes | None = None,
+    paint: Paint | None = None,
+    **guide: Any,
+) -> LabelMap:
+    classes = rule.num_classes(masks)
+    painted: dict[str, Any] = {}
+    if paint is not None:
+        if len(paint.colours) != classes:
+            raise ValueError(f"{len(paint.colours)} colours given, expected one for each of the {classes} classes")
+        painted = {"frame": frame, "colours": paint.colours, "alpha_256": paint.alpha_256, "skip": paint.skip}
+    result = _outputs(out, size, classes, confidence=confidence, blended=paint is not None, frame=frame)
+    _native.upsample(
+        masks,
+        result.labels,
+        background=rule.background,
+        thresholds=rule.thresholds,
+        threads=rule.threads,
+        confidence=result.confidence,
+        blended=result.blended,
+        **painted,
+        **guide,
+    )
+    return result
+
+
+def blend(frame: Bytes, labels: Labels, paint: Paint, *, out: Bytes | None = None) -> Bytes:
     """Paint given labels over a frame.
 
     Args:
         frame: picture (H,W,3) uint8.
         labels: class of every pixel (H,W) uint8 or uint16.
-        colours: colour of each class (K,3) uint8, in the frame's channel order.
-        alpha: opacity of the colours in [0, 1], to the nearest 1/256.
-        skip: class that leaves the frame as it is.
+        paint: a colour for each class.
         out: picture to write the result to, which must not overlap the frame.
 
     Returns:
@@ -330,14 +215,9 @@ def blend(
         MemoryError: the result does not fit into memory.
     """
     pixels = checked_frame(frame)
-    if not isinstance(labels, np.ndarray) or labels.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"labels: {described(labels)} given, expected a uint8 or uint16 array")
-    if labels.shape != pixels.shape[:2]:
-        raise ValueError(f"labels of shape {labels.shape} given, expected {pixels.shape[:2]} like the frame")
-    paint = checked_paint(colours, alpha, skip)
-    (blended,) = outputs(out, (pixels.shape, BYTE), apart_from=pixels)
-    contiguous: Any = np.ascontiguousarray(labels)
-    _native.blend(pixels, contiguous, blended=blended, **paint)
+    blended = output("out", out, pixels.shape, BYTE, frame=pixels)
+    classes = checked_labels(labels, pixels)
+    _native.blend(pixels, classes, paint.colours, blended, alpha_256=paint.alpha_256, skip=paint.skip)
     return blended
 
 

@@ -10,7 +10,7 @@ from runtime import Bundle, FakeEngine, Segmenter, open_engine
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
-from runtime.kernels.upsample import reference_upsample_argmax
+from runtime.kernels.reference import reference_upsample_argmax
 from runtime.sources.open import open_source
 from runtime.temporal import Temporal
 
@@ -33,7 +33,7 @@ def test_it_is_the_parts_one_after_the_other(tiny: Bundle, segmenter: Segmenter,
     threshold = manifest.background.threshold or 0
     words = masks[background:]
     merged = np.stack([np.maximum(masks[:background].max(axis=0), threshold), words[0], words[1:].max(axis=0)])
-    assert np.array_equal(result.mask, reference_upsample_argmax(merged, frame.shape[:2])[0])
+    assert np.array_equal(result.mask, reference_upsample_argmax(merged, frame.shape[:2]).labels)
     assert result.names == ("background", "car", "road")
     assert set(result.speed) == {"pre", "infer", "post"}
 

@@ -69,11 +69,11 @@ FRAME = np.zeros((4, 5, 3), np.uint8)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"frame": FRAME.astype(float)}, TypeError, "frame: float64 given, expected a uint8 array"),
+        ({"frame": FRAME.astype(float)}, TypeError, "frame: float64 array given, expected a uint8 array"),
         ({"frame": FRAME[0]}, ValueError, r"frame of shape \(5, 3\) given, expected \(H, W, 3\)"),
         ({"frame": FRAME[:0]}, ValueError, "with sides of 1 to 65535"),
         ({"size": (0, 3)}, ValueError, "expected a height and a width of 1 to 65535"),
-        ({"size": (3,)}, ValueError, "expected a height and a width of 1 to 65535"),
+        ({"size": (3,)}, ValueError, r"size \(3,\) given, expected \(height, width\)"),
         ({"mean": (0, 0)}, ValueError, "expected three finite numbers each"),
         ({"std": (1, 0, 1)}, ValueError, "std not 0"),
         ({"interpolation": "nearest"}, ValueError, "interpolation 'nearest' given"),

@@ -104,11 +104,11 @@ MASKS, IMAGE = np.zeros((2, 4, 4), np.float32), np.zeros((8, 8, 3), np.uint8)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"masks": MASKS.astype(int)}, TypeError, "masks: int64 given, expected a float32 or float16 array"),
+        ({"masks": MASKS.astype(int)}, TypeError, "masks: int64 array given, expected a float32 or float16 array"),
         ({"masks": MASKS[0]}, ValueError, r"masks of shape \(4, 4\) given, expected \(N, h, w\)"),
         ({"masks": MASKS[:0]}, ValueError, r"masks of shape \(0, 4, 4\) given"),
         ({"image": IMAGE[..., 0]}, ValueError, r"image of shape \(8, 8\) given, expected \(H, W, 3\)"),
-        ({"image": IMAGE.astype(complex)}, TypeError, "image: complex128 given"),
+        ({"image": IMAGE.astype(complex)}, TypeError, "image: complex128 array given"),
         ({"dilations": ()}, ValueError, "expected at least one, of 1 to 1024 each"),
         ({"dilations": (0,)}, ValueError, "expected at least one, of 1 to 1024 each"),
         ({"iterations": -1}, ValueError, "iterations -1 given, expected 0 or more"),

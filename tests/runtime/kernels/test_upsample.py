@@ -12,19 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime import _native
-from runtime.kernels.reference import (
-    reference_blend,
-    reference_upsample_argmax,
-    reference_upsample_guided,
-)
-from runtime.kernels.upsample import (
-    blend,
-    label_dtype,
-    node_brightness,
-    upsample_argmax,
-    upsample_guided,
-    upsample_overlay,
-)
+from runtime.kernels.labels import LabelMap, LabelRule, Paint, label_dtype
+from runtime.kernels.reference import reference_blend, reference_upsample_argmax, reference_upsample_guided
+from runtime.kernels.upsample import blend, node_brightness, upsample_argmax, upsample_guided, upsample_overlay
 
 SPECIAL = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, 3e38, -3e38, 1e-45], np.float32)
 
@@ -48,15 +38,25 @@ def masks_of_kind(rng, kind, shape):
     return masks
 
 
-def make_thresholds(rng, masks, case):
-    """Some of the masks' own values, so that ties occur, and no threshold here and there; None if not asked for."""
+def make_rule(rng, masks, case):
+    """If asked for, thresholds that are some of the masks' own values, so that ties occur, and none here and there."""
     if not case["thresholded"]:
-        return None
+        return LabelRule(case["background"])
     thresholds = rng.choice(masks.ravel(), len(masks)).astype(np.float32)
     thresholds[np.isnan(thresholds) | (rng.random(len(masks)) < 0.2)] = -np.inf
     if case["background"] is None:
         thresholds[0] = -np.inf
-    return thresholds
+    return LabelRule(case["background"], thresholds)
+
+
+def assert_same(actual, expected):
+    """The same labels, confidences and colours, or none where none are expected."""
+    for name in ("labels", "confidence", "blended"):
+        a, b = getattr(actual, name), getattr(expected, name)
+        assert (a is None) == (b is None), name
+        if b is not None:
+            np.testing.assert_array_equal(a, b, err_msg=name)
+            assert a.dtype == b.dtype
 
 
 CASES = st.fixed_dictionaries(
@@ -84,21 +84,20 @@ def test_labels_confidence_and_colours_equal_the_reference(case):
         with np.errstate(over="ignore"):
             masks = masks.astype(np.float16)
     frame = rng.integers(0, 256, (*case["size"], 3), np.uint8)
-    options = {"background": case["background"], "thresholds": make_thresholds(rng, masks, case)}
-    classes = len(masks) + (case["background"] is not None)
-    colours = rng.integers(0, 256, (classes, 3), np.uint8)
-    alpha, skip = rng.random(), rng.choice([None, 0, classes - 1])
+    rule = make_rule(rng, masks, case)
+    classes = rule.num_classes(masks)
+    paint = Paint(rng.integers(0, 256, (classes, 3), np.uint8), rng.random(), rng.choice([None, 0, classes - 1]))
 
-    labels, confidence = reference_upsample_argmax(masks, case["size"], **options)
-    blended = reference_blend(frame, labels, colours, alpha=alpha, skip=skip)
+    expected = reference_upsample_argmax(masks, case["size"], rule)
+    labels, blended = expected.labels, reference_blend(frame, expected.labels, paint)
 
-    np.testing.assert_array_equal(upsample_argmax(masks, case["size"], **options), labels)
-    actual = upsample_overlay(masks, frame, colours, alpha=alpha, skip=skip, confidence=True, **options)
-    np.testing.assert_array_equal(actual[0], labels)
-    np.testing.assert_array_equal(actual[1], blended)
-    np.testing.assert_array_equal(actual[2], confidence)
-    assert actual[0].dtype == label_dtype(classes)
-    np.testing.assert_array_equal(blend(frame, labels, colours, alpha=alpha, skip=skip), blended)
+    assert labels.dtype == label_dtype(classes)
+    assert_same(upsample_argmax(masks, case["size"], rule), LabelMap(labels))
+    assert_same(upsample_argmax(masks, case["size"], rule, confidence=True), expected)
+    assert_same(upsample_overlay(masks, frame, paint, rule), LabelMap(labels, None, blended))
+    actual = upsample_overlay(masks, frame, paint, rule, confidence=True)
+    assert_same(actual, LabelMap(labels, expected.confidence, blended))
+    np.testing.assert_array_equal(blend(frame, labels, paint), blended)
 
 
 @pytest.mark.parametrize("kind", ["smooth", "noise", "tied", "special"])
@@ -108,42 +107,43 @@ def test_every_path_gives_the_same(kind, shape, size):
     rng = np.random.default_rng(0)
     masks = masks_of_kind(rng, kind, shape)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
-    colours = rng.integers(0, 256, (len(masks), 3), np.uint8)
+    paint = Paint(rng.integers(0, 256, (len(masks), 3), np.uint8), alpha=99 / 256)
     expected = reference_upsample_argmax(masks, size)
     for path in ("reference", "dense", "baseline", "fastest"):
         for with_confidence in (False, True):
-            labels, confidence = np.empty_like(expected[0]), np.empty(size, np.uint8)
+            labels, confidence = np.empty_like(expected.labels), np.empty(size, np.uint8)
             blended = np.empty_like(frame)
             _native.upsample(
                 masks,
                 labels,
                 confidence=confidence if with_confidence else None,
                 frame=frame,
-                colours=colours,
+                colours=paint.colours,
                 blended=blended,
-                alpha_256=99,
+                alpha_256=paint.alpha_256,
                 path=path,
             )
-            np.testing.assert_array_equal(labels, expected[0], err_msg=path)
+            np.testing.assert_array_equal(labels, expected.labels, err_msg=path)
             if with_confidence:
-                np.testing.assert_array_equal(confidence, expected[1], err_msg=path)
-            np.testing.assert_array_equal(blended, reference_blend(frame, labels, colours, alpha=99 / 256))
+                np.testing.assert_array_equal(confidence, expected.confidence, err_msg=path)
+            np.testing.assert_array_equal(blended, reference_blend(frame, labels, paint))
 
 
 @settings(max_examples=150, deadline=None)
 @given(CASES, st.floats(0.1, 300))
-def test_guided_labels_and_confidence_equal_the_reference(case, tolerance):
+def test_guided_labels_confidence_and_colours_equal_the_reference(case, tolerance):
     rng = np.random.default_rng(case["seed"])
     masks = masks_of_kind(rng, case["kind"], case["shape"])
     frame = np.asarray(rng.integers(0, 256, (*case["size"], 3), np.uint8))
-    options = {"tolerance": tolerance, "background": case["background"]}
-    options["thresholds"] = make_thresholds(rng, masks, case)
+    rule = make_rule(rng, masks, case)
+    paint = Paint(rng.integers(0, 256, (rule.num_classes(masks), 3), np.uint8), rng.random(), skip=0)
     brightness = node_brightness(frame, masks.shape[1:])
-    labels, confidence = reference_upsample_guided(masks, frame, brightness, **options)
-    actual = upsample_guided(masks, frame, confidence=True, **options)
-    np.testing.assert_array_equal(actual[0], labels)
-    np.testing.assert_array_equal(actual[1], confidence)
-    np.testing.assert_array_equal(upsample_guided(masks, frame, **options), labels)
+    expected = reference_upsample_guided(masks, frame, brightness, rule, tolerance=tolerance)
+    blended = reference_blend(frame, expected.labels, paint)
+    assert_same(upsample_guided(masks, frame, rule, tolerance=tolerance), LabelMap(expected.labels))
+    assert_same(upsample_guided(masks, frame, rule, tolerance=tolerance, confidence=True), expected)
+    actual = upsample_guided(masks, frame, rule, tolerance=tolerance, paint=paint, confidence=True)
+    assert_same(actual, LabelMap(expected.labels, expected.confidence, blended))
 
 
 def test_brightness_of_the_nodes_is_that_of_the_frame_around_them():
@@ -157,23 +157,21 @@ def test_guided_borders_follow_the_edges_and_without_edges_nothing_changes():
     frame[:, 36:] = 220
     masks = np.zeros((2, 8, 8), np.float32)
     masks[0, :, :4] = masks[1, :, 4:] = 1  # without a guide the border is at 32
-    labels = upsample_guided(masks, frame)
+    labels = upsample_guided(masks, frame).labels
     assert (labels[:, :35] == 0).mean() > 0.97
     assert (labels[:, 37:] == 1).all()
     flat = np.full((64, 64, 3), 20, np.uint8)
-    np.testing.assert_array_equal(upsample_guided(masks, flat), upsample_argmax(masks, (64, 64)))
+    assert_same(upsample_guided(masks, flat), upsample_argmax(masks, (64, 64)))
 
 
 def test_threads_give_the_same():
     rng = np.random.default_rng(0)
     masks, size = soft_masks(rng, 21, 28, 28), (1025, 2049)
     frame = rng.integers(0, 256, (*size, 3), np.uint8)
-    colours = rng.integers(0, 256, (21, 3), np.uint8)
-    expected = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True)
+    paint = Paint(rng.integers(0, 256, (21, 3), np.uint8), alpha=0.5)
+    expected = upsample_overlay(masks, frame, paint, confidence=True)
     for threads in (2, 3, 64):
-        actual = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True, threads=threads)
-        for a, b in zip(actual, expected, strict=True):
-            np.testing.assert_array_equal(a, b)
+        assert_same(upsample_overlay(masks, frame, paint, LabelRule(threads=threads), confidence=True), expected)
 
 
 @pytest.mark.parametrize("count", [1, 5, 60])
@@ -182,34 +180,35 @@ def test_labels_equal_torch(count, size):
     torch = pytest.importorskip("torch")
     masks = soft_masks(np.random.default_rng(count), count, 56, 50)
     enlarged = torch.nn.functional.interpolate(torch.from_numpy(masks)[None], size=size, mode="bilinear")[0].numpy()
-    labels, confidence = upsample_argmax(masks, size, confidence=True)
-    winners = np.take_along_axis(enlarged, labels[None].astype(np.int64), 0)[0]
+    result = upsample_argmax(masks, size, confidence=True)
+    winners = np.take_along_axis(enlarged, result.labels[None].astype(np.int64), 0)[0]
     # The two may name different classes only where those are equal up to rounding: here 1e-6 of 1.
     np.testing.assert_array_less(enlarged.max(0) - winners, 1e-6)
-    assert (labels != enlarged.argmax(0)).mean() < 1e-3
-    np.testing.assert_allclose(confidence, winners * 255, atol=0.5 + 1e-3)
+    assert (result.labels != enlarged.argmax(0)).mean() < 1e-3
+    np.testing.assert_allclose(result.confidence, winners * 255, atol=0.5 + 1e-3)
 
 
 def test_a_step_moves_halfway_between_the_nodes():
     # Closed form: the two masks cross in the middle between node 0 and node 1, at pixel edge 4 of 8.
     masks = np.array([[[1, 0]], [[0, 1]]], np.float32)
-    assert upsample_argmax(masks, (1, 8)).tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
-    labels, confidence = upsample_argmax(masks, (1, 8), confidence=True)
+    result = upsample_argmax(masks, (1, 8), confidence=True)
+    assert result.labels.tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
+    assert result.labels.dtype == np.uint8
     # Pixel x looks at coordinate (x + 0.5) / 4 - 0.5, clamped to [0, 1].
     expected = [255, 255, 223, 159, 159, 223, 255, 255]
-    assert confidence.tolist() == [expected]
-    assert labels.dtype == np.uint8
+    assert result.confidence.tolist() == [expected]
 
 
 def test_equal_values_go_to_the_lowest_class():
-    assert not upsample_argmax(np.full((5, 3, 3), 0.3, np.float32), (20, 20)).any()
-    assert not upsample_argmax(np.full((5, 3, 3), 0.3, np.float32), (20, 20), background=0.3).any()
+    masks = np.full((5, 3, 3), 0.3, np.float32)
+    assert not upsample_argmax(masks, (20, 20)).labels.any()
+    assert not upsample_argmax(masks, (20, 20), LabelRule(background=0.3)).labels.any()
 
 
 def test_background_is_class_zero():
     masks = np.zeros((2, 4, 4), np.float32)
     masks[1, :, 2:] = 1
-    labels = upsample_argmax(masks, (40, 40), background=0.5)
+    labels = upsample_argmax(masks, (40, 40), LabelRule(background=0.5)).labels
     assert set(np.unique(labels)) == {0, 2}
     assert (labels[:, :18] == 0).all()
     assert (labels[:, 22:] == 2).all()
@@ -218,26 +217,26 @@ def test_background_is_class_zero():
 def test_nan_never_wins_over_a_number():
     masks = np.full((3, 4, 4), np.nan, np.float32)
     masks[2] = -1e9
-    assert (upsample_argmax(masks, (50, 50)) == 2).all()
+    assert (upsample_argmax(masks, (50, 50)).labels == 2).all()
     masks[2] = -np.inf
-    labels, confidence = upsample_argmax(masks, (50, 50), confidence=True)
-    assert (labels == 2).all()
-    assert not confidence.any()
+    result = upsample_argmax(masks, (50, 50), confidence=True)
+    assert (result.labels == 2).all()
+    assert not result.confidence.any()
     masks[0] = 0.5
     masks[0, 0, 0] = np.nan  # spreads as far as that node counts, and no further
     masks[2] = 0.1
     expected = np.zeros((8, 8))
     expected[:3, :3] = 2
-    labels = upsample_argmax(masks, (8, 8))
+    labels = upsample_argmax(masks, (8, 8)).labels
     assert labels[0, 0] == 2
     assert (labels[3:] == 0).all()
     assert (labels[:, 3:] == 0).all()
 
 
 def test_only_nan_is_the_first_class_without_confidence():
-    labels, confidence = upsample_argmax(np.full((3, 2, 2), np.nan, np.float32), (9, 9), confidence=True)
-    assert not labels.any()
-    assert not confidence.any()
+    result = upsample_argmax(np.full((3, 2, 2), np.nan, np.float32), (9, 9), confidence=True)
+    assert not result.labels.any()
+    assert not result.confidence.any()
 
 
 def test_a_mask_wins_only_above_its_threshold():
@@ -245,36 +244,36 @@ def test_a_mask_wins_only_above_its_threshold():
     masks = np.array([[[0.9, 0.9]], [[0.5, 1.0]]], np.float32)
     values = 0.5 + 0.5 * ((np.arange(8) + 0.5) / 4 - 0.5).clip(0, 1)
 
-    def labels(*thresholds):
-        return upsample_argmax(masks, (1, 8), background=0.2, thresholds=thresholds)[0]
+    def labels(*thresholds, background=0.2):
+        return upsample_argmax(masks, (1, 8), LabelRule(background, thresholds)).labels[0].tolist()
 
-    np.testing.assert_array_equal(labels(-np.inf, -np.inf), np.where(values > 0.9, 2, 1))
-    np.testing.assert_array_equal(labels(0.95, 0.6), np.where(values > 0.6, 2, 0))  # the better one is out
-    np.testing.assert_array_equal(labels(0.9, 1.0), np.zeros(8))  # not exceeded: equal
-    np.testing.assert_array_equal(labels(0.5, np.inf), np.ones(8))
-    assert upsample_argmax(masks, (1, 8), thresholds=[-np.inf, 0.7])[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
+    assert labels(-np.inf, -np.inf) == np.where(values > 0.9, 2, 1).tolist()
+    assert labels(0.95, 0.6) == np.where(values > 0.6, 2, 0).tolist()  # the better one is out
+    assert labels(0.9, 1.0) == [0] * 8  # not exceeded: equal
+    assert labels(0.5, np.inf) == [1] * 8
+    assert labels(-np.inf, 0.7, background=None) == [0, 0, 0, 0, 0, 1, 1, 1]
 
 
 def test_thresholds_of_minus_infinity_change_nothing_and_nan_exceeds_no_other():
     masks = soft_masks(np.random.default_rng(0), 5, 8, 8)
     masks[1, 2, 2] = np.nan
-    none = np.full(5, -np.inf)
-    np.testing.assert_array_equal(upsample_argmax(masks, (60, 60), thresholds=none), upsample_argmax(masks, (60, 60)))
+    none = LabelRule(thresholds=np.full(5, -np.inf))
+    assert_same(upsample_argmax(masks, (60, 60), none), upsample_argmax(masks, (60, 60)))
     nan = np.full((1, 3, 3), np.nan, np.float32)
-    assert (upsample_argmax(nan, (9, 9), background=-1e20, thresholds=[-1e25]) == 0).all()
+    assert (upsample_argmax(nan, (9, 9), LabelRule(-1e20, [-1e25])).labels == 0).all()
 
 
 def test_infinity_wins_and_loses():
     masks = np.array([[[0.5]], [[np.inf]], [[-np.inf]]], np.float32)
-    assert (upsample_argmax(masks, (3, 3)) == 1).all()
-    assert (upsample_argmax(-masks, (3, 3)) == 2).all()
+    assert (upsample_argmax(masks, (3, 3)).labels == 1).all()
+    assert (upsample_argmax(-masks, (3, 3)).labels == 2).all()
 
 
 @pytest.mark.parametrize(("classes", "background", "dtype"), [(256, None, np.uint8), (256, 0.0, np.uint16)])
 def test_labels_have_as_many_bits_as_the_classes_need(classes, background, dtype):
     masks = np.zeros((classes, 1, 1), np.float32)
     masks[-1] = 1
-    labels = upsample_argmax(masks, (2, 2), background=background)
+    labels = upsample_argmax(masks, (2, 2), LabelRule(background)).labels
     assert labels.dtype == dtype
     assert (labels == classes - 1 + (background is not None)).all()
 
@@ -282,9 +281,9 @@ def test_labels_have_as_many_bits_as_the_classes_need(classes, background, dtype
 def test_65535_classes_are_fine_and_one_more_is_not():
     masks = np.zeros((65535, 1, 1), np.float32)
     masks[-1] = 1
-    assert (upsample_argmax(masks, (1, 2)) == 65534).all()
+    assert (upsample_argmax(masks, (1, 2)).labels == 65534).all()
     with pytest.raises(ValueError, match="65536 classes given, expected at most 65535"):
-        upsample_argmax(masks, (1, 2), background=0.5)
+        upsample_argmax(masks, (1, 2), LabelRule(background=0.5))
 
 
 def test_unusual_memory_layouts_give_the_same_and_inputs_stay_as_they_are():
@@ -292,7 +291,7 @@ def test_unusual_memory_layouts_give_the_same_and_inputs_stay_as_they_are():
     masks = soft_masks(rng, 6, 9, 11)
     frame = rng.integers(0, 256, (40, 50, 3), np.uint8)
     colours = rng.integers(0, 256, (6, 3), np.uint8)
-    expected = upsample_overlay(masks, frame, colours, alpha=0.5)
+    expected = upsample_overlay(masks, frame, Paint(colours, alpha=0.5))
 
     padded = np.zeros((44, 60, 3), np.uint8)
     padded[2:42, 5:55] = frame
@@ -303,11 +302,11 @@ def test_unusual_memory_layouts_give_the_same_and_inputs_stay_as_they_are():
         (masks.astype(">f4").astype("<f4"), frame[..., ::-1].copy()[..., ::-1]),
         (masks, np.asfortranarray(frame)),
     ]:
+        colours_view = np.asfortranarray(colours)
         before = mask_view.copy(), frame_view.copy(), colours.copy()
-        mask_view.flags.writeable = frame_view.flags.writeable = False
-        for a, b in zip(upsample_overlay(mask_view, frame_view, colours, alpha=0.5), expected, strict=True):
-            np.testing.assert_array_equal(a, b)
-        for a, b in zip((mask_view, frame_view, colours), before, strict=True):
+        mask_view.flags.writeable = frame_view.flags.writeable = colours_view.flags.writeable = False
+        assert_same(upsample_overlay(mask_view, frame_view, Paint(colours_view, alpha=0.5)), expected)
+        for a, b in zip((mask_view, frame_view, colours_view), before, strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -315,26 +314,41 @@ def test_outputs_are_written_where_the_caller_says():
     rng = np.random.default_rng(0)
     masks, frame = soft_masks(rng, 6, 9, 11), rng.integers(0, 256, (40, 50, 3), np.uint8)
     colours = rng.integers(0, 256, (6, 3), np.uint8)
-    first = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True)
-    copies = [array.copy() for array in first]
-    second = upsample_overlay(masks[::-1], frame, colours, alpha=0.5, confidence=True, out=first)
-    third = upsample_overlay(masks, frame, colours, alpha=0.5, confidence=True, out=second)
-    for a, b, copy in zip(first, third, copies, strict=True):
-        assert a is b
-        np.testing.assert_array_equal(a, copy)
-    labels = upsample_argmax(masks, (40, 50), out=first[0])
-    assert labels is first[0]
-    assert blend(frame, labels, colours, alpha=1, out=first[1]) is first[1]
-    np.testing.assert_array_equal(first[1], colours[labels])
+    paint = Paint(colours, alpha=0.5)
+    first = upsample_overlay(masks, frame, paint, confidence=True)
+    copies = LabelMap(first.labels.copy(), first.confidence.copy(), first.blended.copy())
+    second = upsample_overlay(masks[::-1], frame, paint, confidence=True, out=first)
+    third = upsample_overlay(masks, frame, paint, confidence=True, out=second)
+    assert all(a is b for a, b in zip(vars(first).values(), vars(third).values(), strict=True))
+    assert_same(third, copies)
+    plain = upsample_argmax(masks[::-1], (40, 50), out=first)  # what it does not give is left alone
+    assert plain.labels is first.labels
+    assert plain.confidence is plain.blended is None
+    np.testing.assert_array_equal(first.blended, copies.blended)
+    guided = upsample_guided(masks, frame, paint=paint, out=LabelMap(first.labels, blended=first.blended))
+    assert guided.labels is first.labels
+    assert guided.blended is first.blended
+    assert blend(frame, plain.labels, Paint(colours, alpha=1), out=first.blended) is first.blended
+    np.testing.assert_array_equal(first.blended, colours[plain.labels])
+
+
+def test_what_is_missing_among_the_outputs_is_allocated():
+    frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    masks, paint = soft_masks(np.random.default_rng(0), 3, 9, 11), Paint(np.eye(3, dtype=np.uint8), alpha=0.5)
+    expected = upsample_overlay(masks, frame, paint, confidence=True)
+    labels = np.empty((40, 50), np.uint8)
+    result = upsample_overlay(masks, frame, paint, confidence=True, out=LabelMap(labels))
+    assert result.labels is labels
+    assert_same(result, expected)
 
 
 def test_skipped_class_leaves_the_frame_and_alpha_reaches_both_ends():
     frame = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     masks = np.array([[[1, 0]], [[0, 1]]], np.float32)
     colours = np.array([[1, 2, 3], [250, 251, 252]], np.uint8)
-    labels, blended = upsample_overlay(masks, frame, colours, alpha=1, skip=0)
-    np.testing.assert_array_equal(blended, np.where(labels[..., None] == 0, frame, colours[1]))
-    np.testing.assert_array_equal(upsample_overlay(masks, frame, colours, alpha=0)[1], frame)
+    result = upsample_overlay(masks, frame, Paint(colours, alpha=1, skip=0))
+    np.testing.assert_array_equal(result.blended, np.where(result.labels[..., None] == 0, frame, colours[1]))
+    np.testing.assert_array_equal(upsample_overlay(masks, frame, Paint(colours, alpha=0)).blended, frame)
 
 
 def test_blending_is_within_one_of_exact_arithmetic():
@@ -344,17 +358,17 @@ def test_blending_is_within_one_of_exact_arithmetic():
     colours = rng.integers(0, 256, (9, 3), np.uint8)
     for alpha in (0.0, 0.1, 0.5, 0.777, 1.0):
         exact = frame + alpha * (colours[labels].astype(float) - frame)
-        assert np.abs(blend(frame, labels, colours, alpha=alpha) - exact).max() <= 1.0
+        assert np.abs(blend(frame, labels, Paint(colours, alpha)) - exact).max() <= 1.0
 
 
 def test_threads_may_work_at_the_same_time():
     masks = [soft_masks(np.random.default_rng(i), 21, 28, 28) for i in range(4)]
-    expected = [upsample_argmax(m, (240, 320)) for m in masks]
+    expected = [upsample_argmax(m, (240, 320)).labels for m in masks]
     actual = [None] * 4
 
     def work(i):
         for _ in range(5):
-            actual[i] = upsample_argmax(masks[i], (240, 320))
+            actual[i] = upsample_argmax(masks[i], (240, 320)).labels
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
     for thread in threads:
@@ -367,6 +381,53 @@ def test_threads_may_work_at_the_same_time():
 MASKS = np.zeros((2, 3, 3), np.float32)
 FRAME = np.zeros((4, 5, 3), np.uint8)
 COLOURS = np.zeros((2, 3), np.uint8)
+LABELS, BLENDED = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"background": float("nan")}, ValueError, "background nan given, expected a finite number"),
+        ({"background": float("inf")}, ValueError, "background inf given"),
+        ({"background": "wall"}, TypeError, "background 'wall' given, expected a number or None"),
+        ({"thresholds": 0.5}, ValueError, r"thresholds of shape \(\) given, expected \(N,\), one for each mask"),
+        ({"thresholds": []}, ValueError, r"thresholds of shape \(0,\) given, expected \(N,\), one for each mask"),
+        ({"thresholds": [np.nan, 0], "background": 0}, ValueError, "thresholds: NaN given"),
+        ({"thresholds": ["a", "b"]}, TypeError, "thresholds: <U1 given, expected numbers"),
+        ({"thresholds": [0.5, 0.5]}, ValueError, r"without background given, and thresholds\[0\] is 0.5"),
+        ({"threads": 0}, ValueError, "threads 0 given, expected at least 1"),
+        ({"threads": 1.5}, TypeError, "threads 1.5 given, expected an integer"),
+    ],
+)
+def test_a_wrong_rule_is_refused_when_it_is_made(arguments, error, message):
+    with pytest.raises(error, match=message):
+        LabelRule(**arguments)
+
+
+def test_a_rule_keeps_what_was_checked():
+    thresholds = np.array([0.1, 0.2])
+    rule = LabelRule(background=1e30, thresholds=thresholds)
+    thresholds[:] = np.nan
+    assert rule.background == 1e20
+    np.testing.assert_array_equal(rule.thresholds, np.array([0.1, 0.2], np.float32))
+    with pytest.raises(ValueError, match="read-only"):
+        rule.thresholds[0] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"colours": COLOURS.astype(int)}, TypeError, "colours: int64 array given, expected a uint8 array"),
+        ({"colours": COLOURS[0]}, ValueError, r"colours of shape \(3,\) given, expected \(K, 3\)"),
+        ({"alpha": 1.5}, ValueError, "alpha 1.5 given, expected 0 to 1"),
+        ({"alpha": float("nan")}, ValueError, "alpha nan given, expected 0 to 1"),
+        ({"alpha": "half"}, ValueError, "alpha 'half' given, expected 0 to 1"),
+        ({"skip": 2}, ValueError, "skip 2 given, expected None or a class from 0 to 1"),
+    ],
+)
+def test_a_wrong_paint_is_refused_when_it_is_made(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Paint(**{"colours": COLOURS, "alpha": 0.5, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -374,10 +435,10 @@ COLOURS = np.zeros((2, 3), np.uint8)
     [
         ({"masks": MASKS.tolist()}, TypeError, "masks: list given, expected a float32 or float16 array"),
         ({"masks": MASKS.astype(np.float64)}, TypeError, "masks: float64 array given"),
-        ({"masks": MASKS[0]}, ValueError, r"masks of shape \(3, 3\) given, expected three axes \(N, h, w\)"),
-        ({"masks": MASKS[:0]}, ValueError, r"masks of shape \(0, 3, 3\) given, expected at least one mask"),
-        ({"masks": MASKS[:, :0]}, ValueError, r"masks of shape \(2, 0, 3\) given, expected at least one mask"),
-        ({"masks": np.zeros((1, 1, 65536), np.float16)}, ValueError, "expected sides of at most 65535"),
+        ({"masks": MASKS[0]}, ValueError, r"masks of shape \(3, 3\) given, expected \(N, h, w\)"),
+        ({"masks": MASKS[:0]}, ValueError, r"masks of shape \(0, 3, 3\) given, .* at least one mask"),
+        ({"masks": MASKS[:, :0]}, ValueError, r"masks of shape \(2, 0, 3\) given, .* sides of 1"),
+        ({"masks": np.zeros((1, 1, 65536), np.float16)}, ValueError, "sides of 1 to 65535"),
         ({"size": (4,)}, ValueError, r"size \(4,\) given, expected \(height, width\)"),
         ({"size": 4}, ValueError, r"size 4 given, expected \(height, width\)"),
         ({"size": (4.0, 5)}, TypeError, r"size \(4.0, 5\) given, expected two integers"),
@@ -386,18 +447,20 @@ COLOURS = np.zeros((2, 3), np.uint8)
         ({"size": (4, -1)}, ValueError, "expected a height and a width of 1 to 65535"),
         ({"size": (65536, 1)}, ValueError, "expected a height and a width of 1 to 65535"),
         ({"size": (1, 2**70)}, ValueError, "expected a height and a width of 1 to 65535"),
-        ({"threads": 0}, ValueError, "threads 0 given, expected at least 1"),
-        ({"threads": 1.5}, TypeError, "threads 1.5 given, expected an integer"),
-        ({"background": float("nan")}, ValueError, "background nan given, expected a finite number"),
-        ({"background": float("inf")}, ValueError, "background inf given"),
-        ({"thresholds": [0.5]}, ValueError, r"thresholds of shape \(1,\) given, expected \(2,\), one a mask"),
-        ({"thresholds": [np.nan, 0], "background": 0}, ValueError, "thresholds: NaN given"),
-        ({"thresholds": ["a", "b"]}, TypeError, "thresholds: <U1 given, expected numbers"),
-        ({"thresholds": [0.5, 0.5]}, ValueError, r"without background given, and thresholds\[0\] is 0.5"),
-        ({"out": np.zeros((4, 5), np.uint16)}, TypeError, "out: uint16 array given, expected a uint8 array"),
-        ({"out": np.zeros((5, 4), np.uint8)}, ValueError, r"shape \(5, 4\) given, expected \(4, 5\)"),
-        ({"out": np.zeros((4, 10), np.uint8)[:, ::2]}, ValueError, "contiguous and writable"),
-        ({"out": (np.zeros((4, 5), np.uint8),), "confidence": True}, TypeError, "expected 2 arrays"),
+        (
+            {"rule": LabelRule(0.5, [0.5])},
+            ValueError,
+            r"thresholds of shape \(1,\) given, expected \(2,\), one for each",
+        ),
+        ({"out": LABELS}, TypeError, "out: uint8 array given, expected a LabelMap, as an earlier call returned it"),
+        ({"out": LabelMap(LABELS.astype(np.uint16))}, TypeError, "labels: uint16 array given, expected a uint8 array"),
+        ({"out": LabelMap(LABELS.T)}, ValueError, r"out.labels: shape \(5, 4\) given, expected \(4, 5\) uint8"),
+        ({"out": LabelMap(np.zeros((4, 10), np.uint8)[:, ::2])}, ValueError, "contiguous and writable"),
+        (
+            {"out": LabelMap(LABELS, BLENDED), "confidence": True},
+            ValueError,
+            r"out.confidence: shape \(4, 5, 3\) given",
+        ),
     ],
 )
 def test_wrong_arguments_of_upsample_argmax_are_named(arguments, error, message):
@@ -411,20 +474,15 @@ def test_wrong_arguments_of_upsample_argmax_are_named(arguments, error, message)
         ({"frame": FRAME.astype(np.float32)}, TypeError, "frame: float32 array given, expected a uint8 array"),
         ({"frame": FRAME[..., :2]}, ValueError, r"frame of shape \(4, 5, 2\) given, expected \(H, W, 3\)"),
         ({"frame": FRAME[..., 0]}, ValueError, r"frame of shape \(4, 5\) given, expected \(H, W, 3\)"),
-        ({"frame": FRAME[:0]}, ValueError, "at least one pixel"),
-        ({"colours": COLOURS[:1]}, ValueError, "1 colours given, expected one for each of the 2 classes"),
-        ({"background": 0.5}, ValueError, "2 colours given, expected one for each of the 3 classes"),
-        ({"colours": COLOURS.astype(int)}, TypeError, "colours: int64 array given, expected a uint8 array"),
-        ({"colours": COLOURS[0]}, ValueError, r"colours of shape \(3,\) given, expected \(K, 3\)"),
-        ({"alpha": 1.5}, ValueError, "alpha 1.5 given, expected 0 to 1"),
-        ({"alpha": float("nan")}, ValueError, "alpha nan given, expected 0 to 1"),
-        ({"skip": 2}, ValueError, "skip 2 given, expected None or a class from 0 to 1"),
-        ({"out": (np.zeros((4, 5), np.uint8), FRAME)}, ValueError, "overlaps the frame"),
+        ({"frame": FRAME[:0]}, ValueError, "sides of 1 to 65535"),
+        ({"paint": Paint(COLOURS[:1], 0.5)}, ValueError, "1 colours given, expected one for each of the 2 classes"),
+        ({"rule": LabelRule(0.5)}, ValueError, "2 colours given, expected one for each of the 3 classes"),
+        ({"out": LabelMap(LABELS, blended=FRAME)}, ValueError, "out.blended: overlaps the frame"),
     ],
 )
 def test_wrong_arguments_of_upsample_overlay_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
-        upsample_overlay(**{"masks": MASKS, "frame": FRAME, "colours": COLOURS, "alpha": 0.5, **arguments})
+        upsample_overlay(**{"masks": MASKS, "frame": FRAME, "paint": Paint(COLOURS, 0.5), **arguments})
 
 
 @pytest.mark.parametrize(
@@ -433,11 +491,12 @@ def test_wrong_arguments_of_upsample_overlay_are_named(arguments, error, message
         ({"labels": np.zeros((4, 5), np.int64)}, TypeError, "labels: int64 array given"),
         ({"labels": np.zeros((5, 4), np.uint8)}, ValueError, r"expected \(4, 5\) like the frame"),
         ({"labels": np.full((4, 5), 2, np.uint16)}, ValueError, "expected each below the number of colours"),
+        ({"out": FRAME}, ValueError, "out: overlaps the frame"),
     ],
 )
 def test_wrong_arguments_of_blend_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
-        blend(**{"frame": FRAME, "labels": np.zeros((4, 5), np.uint8), "colours": COLOURS, "alpha": 0.5, **arguments})
+        blend(**{"frame": FRAME, "labels": LABELS, "paint": Paint(COLOURS, 0.5), **arguments})
 
 
 @pytest.mark.parametrize(
@@ -445,7 +504,8 @@ def test_wrong_arguments_of_blend_are_named(arguments, error, message):
     [
         ({"tolerance": 0.0}, "tolerance 0.0 given, expected a number over 0"),
         ({"frame": FRAME[0]}, r"expected \(H, W, 3\)"),
-        ({"masks": MASKS[:0]}, "expected at least one mask"),
+        ({"masks": MASKS[:0]}, "at least one mask"),
+        ({"out": LabelMap(FRAME[..., 0].reshape(4, 5))}, "out.labels: "),
     ],
 )
 def test_wrong_arguments_of_upsample_guided_are_named(arguments, message):
@@ -464,7 +524,6 @@ def test_result_that_cannot_be_allocated_is_a_memory_error():
         resource.setrlimit(resource.RLIMIT_AS, used)
 
 
-LABELS, BLENDED = np.zeros((4, 5), np.uint8), np.zeros((4, 5, 3), np.uint8)
 PAINT = {"frame": FRAME, "colours": COLOURS, "blended": BLENDED, "alpha_256": 128}
 GUIDE = {"guide": FRAME, "brightness": np.zeros((3, 3), np.uint8), "likeness": np.ones(256, np.float32)}
 
