@@ -5,6 +5,7 @@ A rule and a paint are checked once, when they are made.
 Letters: N masks, K classes (the masks, and a background if there is one), h w mask grid, H W pixels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -25,7 +26,7 @@ def _checked_background(background: float | None) -> float | None:
         return None
     if not isinstance(background, Real):
         raise TypeError(f"background {background!r} given, expected a number or None")
-    if not np.isfinite(background):
+    if not math.isfinite(background):
         raise ValueError(f"background {background} given, expected a finite number or None")
     return max(-LIMIT, min(float(background), LIMIT))
 
