@@ -22,7 +22,7 @@ TOGETHER = {
         "model": {"errors", "config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
     },
     "runtime": {
-        "base": {"errors", "version", "atomic_file", "bundle", "frame", "latency"},
+        "base": {"errors", "version", "atomic_file", "bundle", "closing", "frame", "latency"},
         "segmenter": {"segmenter", "segmentation", "overlay", "temporal"},
         "command": {"__main__", "commands"},
     },
