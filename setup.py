@@ -16,6 +16,7 @@ ALWAYS = [
     "typer>=0.15",
     "rich>=13.7",
     "colorcet>=3.1",
+    "platformdirs>=4",
 ]
 # (module, distribution we ask for): several distributions provide each of these modules and overwrite one
 # another's files (opencv-python, opencv-contrib-python, Jetson's own; onnxruntime-gpu, onnxruntime-openvino, ...).

@@ -2,29 +2,29 @@
 
 import re
 import shlex
+import signal
 import warnings
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from export.triton import write_model_repository
 from runtime.bundle import SUFFIX, Bundle, check_replaceable
+from runtime.commands import STOPPED, Command, console, fail
 from runtime.engines.cuda import find_gpu, load_cuda
 from runtime.engines.profile import MOST_WORDS
 from runtime.engines.tensorrt import load_tensorrt, open_tensorrt
-from runtime.errors import EngineError, TclEdgeError
+from runtime.errors import EngineError, TclEdgeError, UsageError, WriteError
 from runtime.words.vocabulary import parse_classes
 from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True, highlight=False)
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -71,7 +71,7 @@ class Display:
         self._stage = None
 
 
-@app.command(epilog=EPILOG, no_args_is_help=True)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
 def run(
     output: Annotated[
         Path | None,
@@ -155,8 +155,8 @@ def run(
             parse_classes(classes)
         if tensorrt:
             _require_tensorrt()
-    except (TclEdgeError, ValueError) as error:
-        _fail(str(error))
+    except TclEdgeError as error:
+        fail(error)
     from export.build import export_bundle  # PyTorch takes seconds to import: not for --help and typing errors
     from export.errors import ExportError
     from export.options import Options
@@ -188,13 +188,13 @@ def run(
             stages = Stages(None if no_cache else cache_dir or default_folder(), display.tell)
             bundle = export_bundle(subject, classes, output, how, overwrite=overwrite, stages=stages)
             display.finish()
-    except (TclEdgeError, ExportError) as error:
-        _fail(str(error))
+    except TclEdgeError as error:
+        fail(error)
     except OSError as error:
-        _fail(f"{output} could not be written ({error.strerror}): make room or choose another --output")
+        fail(WriteError(output, error.strerror or str(error)))
     except KeyboardInterrupt:
         console.print("interrupted: nothing was written; finished stages are kept for the next time", markup=False)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED + signal.SIGINT) from None
     _report(bundle, words_fixed=not how.keeps_text_encoder)
     try:
         if tensorrt:
@@ -203,7 +203,7 @@ def run(
             models = write_model_repository(bundle, triton, overwrite=overwrite)
             console.print(f"wrote {', '.join(map(str, models))}", soft_wrap=True)
     except TclEdgeError as error:
-        _fail(f"{output} is complete, but {error}")
+        raise ExportError(f"{output} is complete, but {error}") from None
 
 
 def _require_tensorrt() -> None:
@@ -232,7 +232,7 @@ def _precision(dtype: str, fp16: bool, int8: bool) -> Literal["fp32", "fp16", "i
     if dtype != "fp32":
         chosen.add(dtype)
     if len(chosen) > 1:
-        raise ValueError(f"{' and '.join(sorted(chosen))} given: choose one precision")
+        raise UsageError(f"{' and '.join(sorted(chosen))} given: choose one precision")
     return "fp16" if "fp16" in chosen else "int8" if "int8" in chosen else "fp32"
 
 
@@ -241,13 +241,8 @@ def _size(imgsz: str | None) -> tuple[int, int] | None:
         return None
     sides = imgsz.replace("x", ",").split(",")
     if len(sides) > 2 or not all(side.strip().isdecimal() for side in sides):
-        raise ValueError(f"--imgsz {imgsz} given, expected a side like 448, or height and width like 288,512")
+        raise UsageError(f"--imgsz {imgsz} given, expected a side like 448, or height and width like 288,512")
     return int(sides[0]), int(sides[-1])
-
-
-def _fail(message: str) -> NoReturn:
-    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
-    raise typer.Exit(1)
 
 
 def _report(bundle: Bundle, *, words_fixed: bool) -> None:

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -11,7 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path
 from torch import nn
+
+from runtime.atomic_file import write_atomically
+from runtime.errors import WriteError
 
 LARGEST = 8_000_000_000
 """Bytes kept; what was used longest ago goes first."""
@@ -51,8 +53,8 @@ class Stages:
         if fate:
             self.tell(stage, fate)
         data = make()
-        with suppress(OSError):  # no room or no permission: the next export does it again
-            _write(path, data)
+        with suppress(WriteError, OSError):  # no room or no permission: the next export does it again
+            write_atomically(path, hashlib.sha256(data).digest() + data)
             _prune(self._folder, spare=path)
         return data
 
@@ -66,8 +68,7 @@ def weights_key(module: nn.Module) -> str:
 
 def default_folder() -> Path:
     """Where results are kept if the user does not say: the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tcl-edge" / "export"
+    return user_cache_path("tcl-edge") / "export"
 
 
 def code_digest(folders: Iterable[Path]) -> str:
@@ -99,20 +100,6 @@ def _read(path: Path) -> tuple[bytes | None, str]:
         return None, "done again: what was kept of it is damaged"
     path.touch()
     return data, ""
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        part = Path(file.name)
-        try:
-            file.write(hashlib.sha256(data).digest())
-            file.write(data)
-            file.close()
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
 
 
 def _prune(folder: Path, spare: Path) -> None:

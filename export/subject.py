@@ -4,9 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from export.errors import SubjectError
+from export.errors import DamagedSubjectError, SubjectError
 from runtime.bundle import BackgroundSpec, Refinement, TextSpec
 from tcl_core.encoder import TextEncoder
+from tcl_core.errors import WeightsError
 from tcl_core.load import toy
 from tcl_core.load.choice import RANDOM, ModelChoice
 from tcl_core.load.fingerprint import fingerprint
@@ -65,13 +66,16 @@ def load_subject(choice: ModelChoice, *, prompts: str | None = None, licence: st
         licence: SPDX expression of the weights; None if the user did not say.
 
     Raises:
-        SubjectError: there is no such model, or its weights or tokenizer cannot be had, do not fit, or cannot be
-            written as files.
+        SubjectError: there is no such model, or its tokenizer cannot be had, does not fit, or cannot be written as a
+            file.
+        DamagedSubjectError: its weights are damaged, unsafe, of another model, or cannot be had.
     """
     try:
         used = None if prompts is None else templates(prompts)
         loaded = load_model(choice)
         return _subject(loaded, used or templates(loaded.templates), prompts or loaded.templates, licence)
+    except WeightsError as error:
+        raise DamagedSubjectError(str(error)) from error
     except (ValueError, FileNotFoundError) as error:  # of tcl_core, which say what to do
         raise SubjectError(str(error)) from error
 

@@ -10,18 +10,16 @@ dimensions. A client preprocesses frames and enlarges masks as `runtime.Segmente
 
 import json
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import onnx
 import typer
-from rich.console import Console
-from rich.text import Text
 
+from runtime.atomic_file import write_directories
 from runtime.bundle import Bundle, GraphSpec
-from runtime.errors import BundleError, TclEdgeError
+from runtime.commands import Command, console
+from runtime.errors import BundleCorruptError, BundleError, BundlePathError
 
 DATA_TYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "TYPE_FP32",
@@ -45,7 +43,9 @@ def write_model_repository(bundle: Bundle, folder: Path, *, overwrite: bool = Fa
         The models' folders.
 
     Raises:
-        BundleError: a model of that name is there already, or the repository cannot be written.
+        BundlePathError: a model of that name is there already.
+        BundleCorruptError: a graph is not what the manifest says.
+        WriteError: the repository cannot be written; nothing in it has changed.
     """
     manifest = bundle.manifest
     graphs = {"segmenter": manifest.segmenter}
@@ -55,21 +55,10 @@ def write_model_repository(bundle: Bundle, folder: Path, *, overwrite: bool = Fa
     targets = [folder / name for name in models]
     for target in targets:
         if target.exists() and not overwrite:
-            raise BundleError(f"{target} exists: choose another folder, or add --overwrite")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # Beside the repository and not in it: a server that polls must not see half a model.
-        staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.resolve().parent))
-        try:
-            for name, graph in models.items():
-                _write_model(staging / name, name, bundle.read(graph.file), graph)
-            for name in models:
-                shutil.rmtree(folder / name, ignore_errors=True)
-                (staging / name).rename(folder / name)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except OSError as error:
-        raise BundleError(f"the model repository {folder} cannot be written: {error.strerror}") from error
+            raise BundlePathError(f"{target} exists: choose another folder, or add --overwrite")
+    files = {folder / name: _files(name, bundle.read(graph.file), graph) for name, graph in models.items()}
+    # Beside the repository and not in it: a server that polls must not see half a model.
+    write_directories(files, staging=folder.resolve().parent)
     return targets
 
 
@@ -78,17 +67,16 @@ def model_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip(".") or "model"
 
 
-def _write_model(folder: Path, name: str, graph: bytes, spec: GraphSpec) -> None:
-    (folder / "1").mkdir(parents=True)
-    (folder / "1" / "model.onnx").write_bytes(graph)
-    (folder / "config.pbtxt").write_text(config(name, graph, spec), encoding="utf-8")
+def _files(name: str, graph: bytes, spec: GraphSpec) -> dict[str, bytes]:
+    return {"1/model.onnx": graph, "config.pbtxt": config(name, graph, spec).encode()}
 
 
 def config(name: str, graph: bytes, spec: GraphSpec) -> str:
     """Describe a graph in the text format of Triton's `ModelConfig`.
 
     Raises:
-        BundleError: the graph has other inputs or outputs than its manifest says, or data types unknown to it.
+        BundleCorruptError: the graph has other inputs or outputs than its manifest says.
+        BundleError: it has data types that Triton does not take.
     """
     model = onnx.load_from_string(graph).graph
     stored = {weight.name for weight in model.initializer}
@@ -96,7 +84,9 @@ def config(name: str, graph: bytes, spec: GraphSpec) -> str:
     for values, shapes in ((inputs, spec.inputs), (model.output, spec.outputs)):
         names = sorted(value.name for value in values)
         if names != sorted(shapes):
-            raise BundleError(f"{spec.file} has {names}, its manifest says {sorted(shapes)}: export the bundle again")
+            raise BundleCorruptError(
+                f"{spec.file} has {names}, its manifest says {sorted(shapes)}: export the bundle again"
+            )
     lines = [f"name: {json.dumps(name)}", 'backend: "onnxruntime"', "max_batch_size: 0"]
     lines += [_tensor("input", value, spec.inputs[value.name]) for value in inputs]
     lines += [_tensor("output", value, spec.outputs[value.name]) for value in model.output]
@@ -122,19 +112,14 @@ def _tensor(kind: str, value: onnx.ValueInfoProto, shape: tuple[int | str, ...])
     )
 
 
-@app.command(no_args_is_help=True)
+@app.command(cls=Command, no_args_is_help=True)
 def run(
     bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
     folder: Annotated[Path, typer.Argument(help="Model repository to write, or to add the bundle's graphs to.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace models of the same name.")] = False,
 ) -> None:
     """Write a bundle's graphs as a model repository for the Triton inference server."""
-    console = Console(stderr=True, highlight=False)
-    try:
-        models = write_model_repository(Bundle.open(bundle), folder, overwrite=overwrite)
-    except TclEdgeError as error:
-        console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        raise typer.Exit(1) from None
+    models = write_model_repository(Bundle.open(bundle), folder, overwrite=overwrite)
     console.print(f"wrote {', '.join(map(str, models))}; next:", soft_wrap=True)
     console.print(f"  tritonserver --model-repository={folder.resolve()}", soft_wrap=True)
 

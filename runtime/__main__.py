@@ -4,10 +4,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from time import perf_counter
-from typing import Annotated, NoReturn
+from types import FrameType
+from typing import Annotated
 
 import cv2
 import typer
@@ -17,8 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.bundle import Bundle
+from runtime.commands import FAILED, STOPPED, Command, console, stop_signals
 from runtime.engines.profile import MOST_WORDS
-from runtime.errors import SinkError, TclEdgeError
+from runtime.errors import SinkNameError, UsageError
 from runtime.frame import resized
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
@@ -34,7 +37,6 @@ from runtime.words.vocabulary import SAME_MEANING
 
 tools = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True, highlight=False)
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -59,7 +61,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(epilog=EPILOG, no_args_is_help=True)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
 def run(
     source: Annotated[
         str,
@@ -117,72 +119,75 @@ def run(
     """Segment any words in a video stream and print where the time went."""
     names = sinks or ([] if headless else ["display"])
     if headless and "display" in names:
-        _fail("--headless and the sink `display` contradict each other: leave one out")
-    try:
-        with ExitStack() as stack:
-            log = stack.enter_context(stats.open("w", encoding="utf-8")) if stats else None
-            latency = Latency(log)
-            if threads is not None:
-                cv2.setNumThreads(threads)
-            frames = stack.enter_context(open_source(source))
-            segmenter = stack.enter_context(
-                Segmenter(
-                    bundle,
-                    classes,
-                    background=None if background.strip().lower() == "none" else background,
-                    threshold=threshold,
-                    provider=provider,
-                    threads=threads,
-                    size=imgsz,
-                    refine=refine,  # type: ignore[arg-type] # checked by the segmenter
-                    temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
-                )
+        raise UsageError("--headless and the sink `display` contradict each other: leave one out")
+    with ExitStack() as stack:
+        log = stack.enter_context(stats.open("w", encoding="utf-8")) if stats else None
+        latency = Latency(log)
+        if threads is not None:
+            cv2.setNumThreads(threads)
+        frames = stack.enter_context(open_source(source))
+        segmenter = stack.enter_context(
+            Segmenter(
+                bundle,
+                classes,
+                background=None if background.strip().lower() == "none" else background,
+                threshold=threshold,
+                provider=provider,
+                threads=threads,
+                size=imgsz,
+                refine=refine,  # type: ignore[arg-type] # checked by the segmenter
+                temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
             )
-            _refuse_same_file(source, names)
-            stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
-            outputs = [open_sink(name, fps=frames.fps) for name in names]
-            advance = stack.enter_context(_progress(frames))
-            try:
-                stream(
-                    frames,
-                    segmenter,
-                    outputs,
-                    latency=latency,
-                    alpha=alpha,
-                    legend=legend,
-                    stop=stop,
-                    on_result=advance,
-                )
-            finally:
-                _report_partial(outputs)
-    except (TclEdgeError, OSError) as error:
-        _fail(str(error))
+        )
+        _refuse_same_file(source, names)
+        stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
+        outputs = [open_sink(name, fps=frames.fps) for name in names]
+        advance = stack.enter_context(_progress(frames))
+        try:
+            stream(
+                frames,
+                segmenter,
+                outputs,
+                latency=latency,
+                alpha=alpha,
+                legend=legend,
+                stop=stop.asked,
+                on_result=advance,
+            )
+        finally:
+            _report_partial(outputs)
     _report(latency, frames, names)
+    if stop.signal is not None:
+        raise typer.Exit(STOPPED + stop.signal)
     if frames.problems:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _refuse_same_file(source: str, sinks: Sequence[str]) -> None:
     for sink in sinks:
         if Path(sink).is_file() and Path(source).is_file() and Path(sink).samefile(source):
-            raise SinkError(f"{sink} is the source itself: choose another name, the source would be lost")
+            raise SinkNameError(f"{sink} is the source itself: choose another name, the source would be lost")
 
 
-def _fail(message: str) -> NoReturn:
-    console.print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
-    raise typer.Exit(1)
+@dataclass
+class _Stop:
+    """Whether the stream is asked to end, and by which signal."""
+
+    asked: Event = field(default_factory=Event)
+    signal: int | None = None
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[Event]:
-    """Let SIGINT and SIGTERM end the stream after the current frame, so that files are finished; twice ends at once."""
-    stop = Event()
+def _stop_on_signal() -> Iterator[_Stop]:
+    """Let a signal end the stream after the current frame, so that files are finished; the same again ends at once."""
+    stop = _Stop()
 
-    def ask_to_stop(number: int, _: object) -> None:
-        stop.set()
+    def ask_to_stop(number: int, _: FrameType | None) -> None:
+        stop.signal = number
+        stop.asked.set()
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, ask_to_stop) for number in stop_signals()}
     try:
         yield stop
     finally:
@@ -248,7 +253,7 @@ def _tools() -> None:
     """Tools beside the stream."""
 
 
-@tools.command()
+@tools.command(cls=Command)
 def doctor() -> None:
     """Examine what is installed and print the exact fix for what is wrong; fails if something is."""
     from runtime.doctor.examine import examine
@@ -263,10 +268,10 @@ def doctor() -> None:
         problems += finding.status == "problem"
     Console().print(table)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
-@tools.command(no_args_is_help=True)
+@tools.command(cls=Command, no_args_is_help=True)
 def words(
     bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
     files: Annotated[
@@ -297,23 +302,20 @@ def words(
     """Build, merge or show vocabularies: synonyms (sofa|couch), thresholds (floor:0.6), near-duplicates."""
     from runtime.words.command import run as run_words
 
-    try:
-        run_words(
-            bundle,
-            files or [],
-            classes,
-            background=background,
-            threshold=threshold,
-            templates=template or [],
-            near=near,
-            output=output,
-            overwrite=overwrite,
-        )
-    except TclEdgeError as error:
-        _fail(str(error))
+    run_words(
+        bundle,
+        files or [],
+        classes,
+        background=background,
+        threshold=threshold,
+        templates=template or [],
+        near=near,
+        output=output,
+        overwrite=overwrite,
+    )
 
 
-@tools.command(no_args_is_help=True)
+@tools.command(cls=Command, no_args_is_help=True)
 def engine(
     bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
     imgsz: Annotated[
@@ -327,12 +329,9 @@ def engine(
     """Build the TensorRT engine of a bundle for this device now, instead of when the first stream begins."""
     from runtime.engines.tensorrt import open_tensorrt
 
-    try:
-        opened = Bundle.open(bundle)
-        spec = resized(opened.manifest.input, imgsz)
-        open_tensorrt(opened, spec, words=words, most_words=words, batch=batch, console=console).close()
-    except TclEdgeError as error:
-        _fail(str(error))
+    opened = Bundle.open(bundle)
+    spec = resized(opened.manifest.input, imgsz)
+    open_tensorrt(opened, spec, words=words, most_words=words, batch=batch, console=console).close()
     console.print(f"ready: python -m runtime SOURCE --bundle {bundle} --provider tensorrt", soft_wrap=True)
 
 

@@ -1,28 +1,96 @@
-"""Files that are complete under their name, or not there."""
+"""Files and directories that are complete under their name, or not there: the one place of this package that writes.
+
+What is unfinished lies beside it under a hidden name, `.NAME.*.partial`, which nothing reads. A process that is killed
+while it writes leaves that behind, and no more.
+"""
 
 import os
-import tempfile
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.errors import WriteError
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file, replacing what is there; whatever interrupts it leaves the old content.
+LONGEST_NAME = 50
+"""Characters of its name that an unfinished file repeats; file systems take names of 255 bytes, up to 4 a character."""
 
-    Killed in the middle, it leaves a file `.NAME.*.partial` beside it that nothing reads.
+
+def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write a file in one step, replacing what is there. Its folder is made if need be.
+
+    Args:
+        path: of the file.
+        data: all of its content.
+        private: for its owner alone; otherwise the file is as open as the user's umask makes new ones.
 
     Raises:
-        OSError: the folder cannot be made or written, or the disk is full.
+        WriteError: it cannot be written (disk full, no permission); what was there is intact.
     """
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _unfinished(path)
+        try:
+            _write_durably(partial, data, mode=0o600 if private else 0o666)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_directories(directories: Mapping[Path, Mapping[str, bytes]], *, staging: Path) -> None:
+    """Write directories, each in one step and none before all are complete, replacing what is there.
+
+    Args:
+        directories: at least one; the content of every file by its path in the directory.
+        staging: folder for what is unfinished, on the same disk; made if need be.
+
+    Raises:
+        WriteError: they cannot be written (disk full, no permission); what was there is intact.
+    """
+    first = next(iter(directories))
+    with _told(first):
+        unfinished = _unfinished(staging / first.name)
+        try:
+            for number, files in enumerate(directories.values()):
+                for name, data in files.items():
+                    file = unfinished / str(number) / name
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    _write_durably(file, data)
+            for number, path in enumerate(directories):
+                _replace_directory(unfinished / str(number), path, old=unfinished / f"{number}.old")
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name[:LONGEST_NAME]}.{secrets.token_hex(4)}.partial")
+
+
+def _write_durably(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, mode), "wb") as file:  # the system takes the umask off the mode
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_directory(new: Path, path: Path, *, old: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(mode)
-        partial.replace(path)
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
         raise
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error.strerror or str(error)) from error

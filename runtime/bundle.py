@@ -7,8 +7,6 @@ which hashes each file before anything parses it: a flipped bit in an ONNX file 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,7 +14,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
+from runtime.atomic_file import write_directories
+from runtime.errors import (
+    BundleCorruptError,
+    BundleNotFoundError,
+    BundlePathError,
+    BundleVersionError,
+    WriteError,
+)
 
 SCHEMA_VERSION = 2
 """2 added what export measured and chose: operations, precision, cosine, and graphs with their words inside."""
@@ -315,52 +320,33 @@ def check_replaceable(path: Path, *, overwrite: bool) -> None:
     """Check that a bundle may be written at `path`.
 
     Raises:
-        BundleError: the name does not end in .tclb, something is there that may not be replaced, or the folder around
-            it takes no new files.
+        BundlePathError: the name does not end in .tclb, something is there that may not be replaced, or the folder
+            around it is none.
+        WriteError: the folder around it takes no new files from this user.
     """
     if path.suffix != SUFFIX:
-        raise BundleError(f"{path} given, expected a directory name ending in {SUFFIX}")
+        raise BundlePathError(f"{path} given, expected a directory name ending in {SUFFIX}")
     if path.exists() and not (path / MANIFEST).is_file():
-        raise BundleError(f"{path} exists and is not a bundle: choose another --output")
+        raise BundlePathError(f"{path} exists and is not a bundle: choose another --output")
     if path.exists() and not overwrite:
-        raise BundleError(f"{path} exists: choose another --output, or add --overwrite")
+        raise BundlePathError(f"{path} exists: choose another --output, or add --overwrite")
     parent = next(folder for folder in path.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise BundleError(f"{path} cannot be written: {parent} is no folder, or may not be changed by this user")
+    if not parent.is_dir():
+        raise BundlePathError(f"{path} given, and {parent} is no folder: choose another --output")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise WriteError(path, f"{parent} may not be changed by this user")
 
 
 def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:
     """Write a bundle so that it is either complete under its name or not there.
 
     Raises:
-        BundleError: see `check_replaceable`.
+        BundlePathError: see `check_replaceable`.
+        WriteError: it cannot be written.
     """
     if manifest.files != file_records(files):
         raise ValueError("manifest.files does not describe the files given: build it with file_records()")
     check_replaceable(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        for name, data in {**files, MANIFEST: manifest.model_dump_json(indent=2).encode() + b"\n"}.items():
-            _write_durably(staging / name, data)
-        staging.chmod(0o755)  # mkdtemp makes it private; a bundle is for everyone who may read its parent
-        _replace_directory(staging, path)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    content = {**files, MANIFEST: manifest.model_dump_json(indent=2).encode() + b"\n"}
+    write_directories({path: content}, staging=path.parent)
     return Bundle.open(path)
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _replace_directory(new: Path, path: Path) -> None:
-    old = Path(f"{new}.old")
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.bundle import InputSpec
-from runtime.errors import EngineError, FrameError
+from runtime.errors import EngineOptionError, FrameError
 from runtime.kernels.antialias import resize_normalize
 
 BGR = npt.NDArray[np.uint8]
@@ -71,15 +71,15 @@ def resized(spec: InputSpec, size: int | None) -> InputSpec:
     """Change the size of a bundle's input, None for none.
 
     Raises:
-        EngineError: the bundle has a fixed size, or the size is out of range.
+        EngineOptionError: the bundle has a fixed size, or the size is out of range.
     """
     if size is None:
         return spec
     if isinstance(spec.size, tuple):
         height, width = spec.size
-        raise EngineError(f"this bundle was exported for {height} x {width} pixels only: leave the size out")
+        raise EngineOptionError(f"this bundle was exported for {height} x {width} pixels only: leave the size out")
     if not spec.multiple_of <= size <= 4096:
-        raise EngineError(f"network size {size} given, expected {spec.multiple_of} to 4096 pixels")
+        raise EngineOptionError(f"network size {size} given, expected {spec.multiple_of} to 4096 pixels")
     return spec.model_copy(update={"size": size})
 
 

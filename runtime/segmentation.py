@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import SinkError
+from runtime.atomic_file import write_atomically
+from runtime.errors import SinkNameError
 from runtime.frame import BGR
 from runtime.kernels.labels import LabelRule, Paint
 from runtime.kernels.upsample import blend, upsample_argmax
@@ -95,19 +96,13 @@ def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
     """Write a picture, complete or not at all.
 
     Raises:
-        SinkError: no such format, or the file cannot be written.
+        SinkNameError: no such format.
+        WriteError: the file cannot be written.
     """
     try:
         encoded, data = cv2.imencode(path.suffix or ".png", image)
     except cv2.error:
         encoded = False
     if not encoded:
-        raise SinkError(f"{path} cannot be written as a picture: end its name in .png or .jpg")
-    staging = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging.write_bytes(data.tobytes())
-        staging.replace(path)
-    except OSError as error:
-        staging.unlink(missing_ok=True)
-        raise SinkError(f"{path} cannot be written: {error.strerror}") from error
+        raise SinkNameError(f"{path} cannot be written as a picture: end its name in .png or .jpg")
+    write_atomically(path, data.tobytes())

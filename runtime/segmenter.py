@@ -14,7 +14,7 @@ from runtime.bundle import Bundle, Refinement
 from runtime.closing import Closing
 from runtime.engines.base import Engine
 from runtime.engines.open import open_engine
-from runtime.errors import EngineError, VocabularyError
+from runtime.errors import EngineOptionError, VocabularyError
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size, resized
 from runtime.kernels.labels import LabelMap, LabelRule, Paint, label_dtype
 from runtime.kernels.pamr import refined
@@ -97,9 +97,11 @@ class Segmenter(Closing):
         engine: Engine | None = None,
     ) -> None:
         if refine is not None and refine not in REFINEMENTS:
-            raise EngineError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
+            raise EngineOptionError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
         if engine is not None and provider is not None:
-            raise EngineError(f"provider {provider!r} and an engine given, which has its own: leave one of them out")
+            raise EngineOptionError(
+                f"provider {provider!r} and an engine given, which has its own: leave one of them out"
+            )
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
         self._input = resized(manifest.input, size)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import EngineError
+from runtime.errors import EngineOptionError
 from runtime.frame import BGR
 
 Grey = npt.NDArray[np.uint8]
@@ -107,12 +107,12 @@ class Keyframes:
         flow: finds the motion in between.
 
     Raises:
-        EngineError: the interval is below 1.
+        EngineOptionError: the interval is below 1.
     """
 
     def __init__(self, interval: int, flow: OpticalFlow) -> None:
         if interval < 1:
-            raise EngineError(f"key frame interval {interval} given, expected 1 (every frame) or more")
+            raise EngineOptionError(f"key frame interval {interval} given, expected 1 (every frame) or more")
         self._interval, self._flow = interval, flow
         self.reset()
 
@@ -139,12 +139,12 @@ class MovingAverage:
         weight: of what was before, 0 to below 1; 0 for no smoothing.
 
     Raises:
-        EngineError: another weight.
+        EngineOptionError: another weight.
     """
 
     def __init__(self, weight: float) -> None:
         if not 0 <= weight < 1:
-            raise EngineError(f"temporal weight {weight} given, expected 0 (no smoothing) to below 1")
+            raise EngineOptionError(f"temporal weight {weight} given, expected 0 (no smoothing) to below 1")
         self._weight = np.float32(weight)
         self.reset()
 
@@ -176,7 +176,7 @@ class Temporal:
         is_cut: tells whether a small grey picture (y,x) begins a scene; by default, `SceneCut`.
 
     Raises:
-        EngineError: a number out of its range.
+        EngineOptionError: a number out of its range.
     """
 
     def __init__(

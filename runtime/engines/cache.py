@@ -16,12 +16,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import monotonic
 
+from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from runtime.atomic_file import write_atomically
 from runtime.bundle import FileRecord
 from runtime.engines.profile import Profile, Range
-from runtime.errors import EngineError
+from runtime.errors import EngineError, WriteError
 
 FOLDER_VARIABLE = "TCL_EDGE_ENGINES"
 DIGEST_BYTES = 32
@@ -60,9 +61,8 @@ class EngineRecord(BaseModel):
 
 def default_folder() -> Path:
     """Where engines are kept: $TCL_EDGE_ENGINES, or the user's cache."""
-    if chosen := os.environ.get(FOLDER_VARIABLE):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tcl-edge" / "engines"
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    return Path(chosen) if chosen else user_cache_path("tcl-edge") / "engines"
 
 
 class EngineCache:
@@ -168,15 +168,15 @@ class EngineCache:
             left.unlink(missing_ok=True)
         path = self.folder / f"{key}.plan"
         sidecar = path.with_suffix(".json")
+        sidecar.unlink(missing_ok=True)  # never an old record beside a new engine
         try:
-            sidecar.unlink(missing_ok=True)  # never an old record beside a new engine
-            write_atomically(path, plan, mode=0o600)
-            write_atomically(sidecar, record.model_dump_json(indent=2).encode() + b"\n", mode=0o600)
-        except OSError as error:
+            write_atomically(path, plan, private=True)
+            write_atomically(sidecar, record.model_dump_json(indent=2).encode() + b"\n", private=True)
+        except WriteError as error:
             path.unlink(missing_ok=True)
             raise EngineError(
                 f"the engine of {len(plan) / 1e6:.0f} MB was built and could not be written to {self.folder}: "
-                f"{error.strerror}; free some space there, or set {FOLDER_VARIABLE} to another folder"
+                f"{error.reason}; free some space there, or set {FOLDER_VARIABLE} to another folder"
             ) from error
 
     @contextmanager
@@ -243,9 +243,9 @@ class TimingFile:
         """Keep the content.
 
         Raises:
-            OSError: the folder cannot be written.
+            WriteError: the folder cannot be written.
         """
-        write_atomically(self._path, hashlib.sha256(content).digest() + content, mode=0o600)
+        write_atomically(self._path, hashlib.sha256(content).digest() + content, private=True)
 
 
 def _key(identity: Identity, profile: Profile) -> str:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from runtime.bundle import GraphSpec
 from runtime.closing import Closing
 from runtime.engines.base import Arrays, check_inputs, closed
-from runtime.errors import EngineError
+from runtime.errors import EngineError, EngineOptionError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -75,7 +75,7 @@ class OnnxRuntimeEngine(Closing):
 
 def _provider_name(provider: str, available: list[str]) -> str:
     if provider not in PROVIDERS:
-        raise EngineError(f"provider {provider!r} given, expected one of {', '.join(PROVIDERS)}, tensorrt")
+        raise EngineOptionError(f"provider {provider!r} given, expected one of {', '.join(PROVIDERS)}, tensorrt")
     if PROVIDERS[provider] not in available:
         raise EngineError(
             f"provider {provider!r} was asked for and this ONNX Runtime offers only {', '.join(available)}: "

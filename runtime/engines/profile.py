@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from runtime.bundle import GraphSpec, InputSpec
-from runtime.errors import EngineError
+from runtime.errors import EngineError, EngineOptionError
 from runtime.frame import input_size
 
 MOST_WORDS = 256
@@ -72,10 +72,12 @@ def segmenter_profile(spec: InputSpec, *, words: int, batch: int = 1) -> Profile
         batch: most images at once.
 
     Raises:
-        EngineError: `words` or `batch` is below 1.
+        EngineOptionError: `words` or `batch` is below 1.
     """
     if words < 1 or batch < 1:
-        raise EngineError(f"an engine for {words} words and batches of {batch} given, expected at least 1 of each")
+        raise EngineOptionError(
+            f"an engine for {words} words and batches of {batch} given, expected at least 1 of each"
+        )
     height, width = _sides(spec)
     return Profile(
         {

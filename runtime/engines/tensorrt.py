@@ -22,7 +22,7 @@ from runtime.engines.check import compare, require_agreement, sample_inputs
 from runtime.engines.cuda import Buffers, CudaMemory, DeviceMemory, Gpu, find_gpu, load_cuda
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import MOST_WORDS, Profile, segmenter_profile
-from runtime.errors import EngineError
+from runtime.errors import EngineError, WriteError
 
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 """By the names of `tensorrt.DataType`. Its own table of NumPy types breaks with some versions of NumPy."""
@@ -216,8 +216,8 @@ def obtain_plan(
         if timing is not None:
             try:
                 timing.write(built.timing)
-            except OSError as error:  # the engine is what matters
-                note(f"the next build starts without timings, which could not be written: {error.strerror}")
+            except WriteError as error:  # the engine is what matters
+                note(f"the next build starts without timings, which could not be written: {error.reason}")
         return built.plan
 
     return cache.obtain(manifest.name, who, required, profile, build, note)

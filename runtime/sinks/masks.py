@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from runtime.errors import SinkError
+from runtime.atomic_file import write_atomically
+from runtime.errors import SinkError, SinkNameError
 from runtime.frame import BGR
 from runtime.segmentation import Segmentation, write_picture
 from runtime.sinks.sink import Sink, _make_folder, _numbered
@@ -16,7 +17,9 @@ class MaskSink(Sink):
 
     def __init__(self, pattern: Path) -> None:
         if pattern.suffix.lower() != ".png":
-            raise SinkError(f"masks are written as PNG, not {pattern.suffix}: other formats would change the indices")
+            raise SinkNameError(
+                f"masks are written as PNG, not {pattern.suffix}: other formats would change the indices"
+            )
         _make_folder(pattern.parent)
         self._pattern = pattern
         self._names: tuple[str, ...] = ()
@@ -27,12 +30,5 @@ class MaskSink(Sink):
             if self._names:
                 raise SinkError("the words changed while masks were written: begin a new folder for new words")
             self._names = result.names
-            _write_names(self._pattern.parent / "classes.txt", result.names)
+            write_atomically(self._pattern.parent / "classes.txt", ("\n".join(result.names) + "\n").encode())
         write_picture(_numbered(self._pattern, frame), result.mask)
-
-
-def _write_names(path: Path, names: tuple[str, ...]) -> None:
-    try:
-        path.write_text("\n".join(names) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{path} cannot be written: {error.strerror}") from None

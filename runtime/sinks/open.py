@@ -6,7 +6,7 @@ A file appears under its name only when it is complete; what was written until a
 
 from pathlib import Path
 
-from runtime.errors import SinkError
+from runtime.errors import SinkNameError
 from runtime.sinks.display import DisplaySink
 from runtime.sinks.masks import MaskSink
 from runtime.sinks.pictures import OverlaySink, PictureSink
@@ -27,17 +27,18 @@ def open_sink(sink: str, *, fps: float | None) -> Sink:
         fps: rate of a video; 25 if the source has none.
 
     Raises:
-        SinkError: no such kind, or the place cannot be written.
+        SinkNameError: no such kind.
+        SinkError: the place cannot be written.
     """
     if sink == "display":
         return DisplaySink()
     path = Path(sink)
     if "://" in sink:
-        raise SinkError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")
+        raise SinkNameError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")
     if path.suffix.lower() in VIDEOS:
         return VideoSink(path, fps or 25)
     if path.suffix.lower() not in {"", ".png", ".jpg", ".jpeg"}:
-        raise SinkError(f"sink {sink!r} given, expected {FORMS}")
+        raise SinkNameError(f"sink {sink!r} given, expected {FORMS}")
     if path.suffix == "":
         path /= "{name}.png"
     if path.parent.name == "masks":

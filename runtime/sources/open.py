@@ -6,7 +6,7 @@ Files keep every frame; a camera keeps the newest and counts what it drops.
 import glob
 from pathlib import Path
 
-from runtime.errors import SourceError
+from runtime.errors import SourceNotFoundError
 from runtime.sources.camera import CameraSource
 from runtime.sources.files import VideoSource
 from runtime.sources.pattern import PatternSource
@@ -21,7 +21,8 @@ def open_source(source: str) -> Source:
     """Open a source given as text.
 
     Raises:
-        SourceError: there is no such thing, or it cannot be read.
+        SourceNotFoundError: there is no such thing.
+        SourceError: it cannot be read.
     """
     if source.isdigit() or source.startswith("/dev/video"):
         return CameraSource(int(source) if source.isdigit() else source)
@@ -30,7 +31,7 @@ def open_source(source: str) -> Source:
     if source.startswith("test://"):
         return PatternSource(source)
     if "://" in source:
-        raise SourceError(f"source {source!r} is of a kind that is not supported: expected {FORMS}")
+        raise SourceNotFoundError(f"source {source!r} is of a kind that is not supported: expected {FORMS}")
     path = Path(source)
     if path.is_dir():
         return PictureSource(sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES), source)
@@ -38,4 +39,4 @@ def open_source(source: str) -> Source:
         return PictureSource([path], source) if path.suffix.lower() in PICTURES else VideoSource(path)
     if glob.has_magic(source):
         return PictureSource([Path(p) for p in sorted(glob.glob(source, recursive=True)) if Path(p).is_file()], source)
-    raise SourceError(f"source {source!r} does not exist: expected {FORMS}")
+    raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import cv2
 import numpy as np
 
-from runtime.errors import SourceError
+from runtime.errors import SourceNotFoundError
 from runtime.frame import as_bgr
 from runtime.sources.source import Frame, Source
 
@@ -25,7 +25,7 @@ class PatternSource(Source):
         size = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", options.pop("size", "640x480"))
         frames, fps = options.pop("frames", ""), options.pop("fps", "25")
         if parts.netloc != "pattern" or options or not size or not re.fullmatch(r"\d*", frames) or not fps.isdigit():
-            raise SourceError(f"{uri!r} given, expected test://pattern?size=640x480&frames=100&fps=25")
+            raise SourceNotFoundError(f"{uri!r} given, expected test://pattern?size=640x480&frames=100&fps=25")
         self._width, self._height = int(size[1]), int(size[2])
         self.count = int(frames) if frames else None
         self.fps = float(max(int(fps), 1))

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from runtime.errors import FrameError, SourceError
+from runtime.errors import FrameError, SourceError, SourceNotFoundError
 from runtime.frame import BGR, as_bgr
 from runtime.sources.source import Frame, Source
 
@@ -20,7 +20,9 @@ class PictureSource(Source):
     def __init__(self, paths: list[Path], given: str) -> None:
         super().__init__()
         if not paths:
-            raise SourceError(f"no picture in {given!r}: expected files ending in {', '.join(sorted(PICTURES))}")
+            raise SourceNotFoundError(
+                f"no picture in {given!r}: expected files ending in {', '.join(sorted(PICTURES))}"
+            )
         self._paths = paths
         self.count = len(paths)
 

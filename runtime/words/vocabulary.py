@@ -279,8 +279,13 @@ class Vocabulary:
         return cls.from_bytes(bundle.read(bundle.manifest.vocabulary), channels=bundle.manifest.output.channels)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, channels: int) -> "Vocabulary":
+    def from_bytes(cls, data: bytes, *, channels: int, advice: str = "export the bundle again") -> "Vocabulary":
         """Read what `to_bytes` wrote and check that the embeddings are unit rows (M, channels).
+
+        Args:
+            data: of a file.
+            channels: of the model's embeddings.
+            advice: what to do about a file that is something else.
 
         Raises:
             BundleCorruptError: the data is something else.
@@ -295,15 +300,15 @@ class Vocabulary:
             vocabulary = cls(classes, tuple(header["background"]), header["threshold"], embeddings)
             vocabulary._check()
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
-            raise BundleCorruptError(f"not a vocabulary ({error}): export the bundle again") from None
+            raise BundleCorruptError(f"not a vocabulary ({error}): {advice}") from None
         rows = len(vocabulary.background) + sum(len(word.phrases) for word in classes)
         if embeddings.dtype != np.float32 or embeddings.shape != (rows, channels):
             raise BundleCorruptError(
                 f"the vocabulary's embeddings are {embeddings.dtype} {embeddings.shape}, expected float32 "
-                f"{(rows, channels)}: it was made for another model"
+                f"{(rows, channels)}: it was made for another model; {advice}"
             )
         if not np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-3):
-            raise BundleCorruptError("the vocabulary's embeddings are not unit rows: export the bundle again")
+            raise BundleCorruptError(f"the vocabulary's embeddings are not unit rows: {advice}")
         return vocabulary
 
     def _check(self) -> None:  # of what a file says; ValueError

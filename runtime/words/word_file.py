@@ -15,7 +15,7 @@ import numpy as np
 
 from runtime.atomic_file import write_atomically
 from runtime.bundle import Bundle, Manifest
-from runtime.errors import BundleCorruptError, VocabularyError
+from runtime.errors import BundleCorruptError, VocabularyError, WordFileError
 from runtime.words.vocabulary import (
     Embeddings,
     KnownPhrases,
@@ -50,46 +50,47 @@ def write_word_file(path: Path, words: WordFile, manifest: Manifest) -> None:
     """Write a vocabulary whose embeddings come from the text encoder of the model that `manifest` describes.
 
     Raises:
-        VocabularyError: the name does not end in .safetensors, or the file cannot be written.
+        VocabularyError: the name does not end in .safetensors.
+        WriteError: the file cannot be written.
     """
     if path.suffix != SUFFIX:
         raise VocabularyError(f"{path} given, expected a name ending in {SUFFIX}")
     about = {"model": manifest.source.model, "fingerprint": manifest.fingerprint, "templates": words.templates}
     unsigned = vocabulary_header(words.vocabulary.to_bytes(**about))
     data = words.vocabulary.to_bytes(**about, sha256=_digest(unsigned, words.vocabulary.embeddings))
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise VocabularyError(f"{path} cannot be written: {error.strerror}") from error
+    write_atomically(path, data)
 
 
 def read_word_file(path: Path, manifest: Manifest) -> WordFile:
     """Read a word file for the model that `manifest` describes.
 
     Raises:
-        VocabularyError: the file is missing, damaged, or was made with another model.
+        VocabularyError: there is no such file, or it was made with another model.
+        WordFileError: it cannot be read, or is damaged.
     """
     try:
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise VocabularyError(f"there is no word file {path}: {REBUILD}") from None
     except OSError as error:
-        raise VocabularyError(f"the word file {path} cannot be read: {error.strerror}") from None
+        raise WordFileError(f"the word file {path} cannot be read: {error.strerror}") from None
     try:
         header = vocabulary_header(data)
         recorded = header.pop("sha256")
         fingerprint, templates = header["fingerprint"], tuple(header["templates"])
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise VocabularyError(f"{path} is no word file ({_first_bytes(data)}; {error!r}): {REBUILD}") from None
+        raise WordFileError(f"{path} is no word file ({_first_bytes(data)}; {error!r}): {REBUILD}") from None
     if fingerprint != manifest.fingerprint:
         raise VocabularyError(
             f"{path} was made with the model {header.get('model')!r} ({str(fingerprint)[:12]}…), this bundle holds "
             f"{manifest.source.model!r} ({manifest.fingerprint[:12]}…): {REBUILD}"
         )
     try:
-        vocabulary = Vocabulary.from_bytes(data, channels=manifest.output.channels)
+        vocabulary = Vocabulary.from_bytes(data, channels=manifest.output.channels, advice=REBUILD)
     except BundleCorruptError as error:
-        raise VocabularyError(f"{path}: {str(error).removesuffix(': export the bundle again')}: {REBUILD}") from None
+        raise WordFileError(f"{path}: {error}") from None
     if recorded != _digest(header, vocabulary.embeddings):
-        raise VocabularyError(f"{path} is not the file that was written, its hash differs: copy it again, or {REBUILD}")
+        raise WordFileError(f"{path} is not the file that was written, its hash differs: copy it again, or {REBUILD}")
     return WordFile(vocabulary, templates)
 
 

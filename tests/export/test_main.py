@@ -48,7 +48,7 @@ def test_the_printed_command_works(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--output", "b"], "b given, expected a directory name ending in .tclb"),
-        (["--output", "file/b.tclb"], "/file is no folder, or may not be changed by this user"),
+        (["--output", "file/b.tclb"], "/file is no folder: choose another --output"),
         (["--output", "old.tclb"], "old.tclb exists and is not a bundle: choose another --output"),
         (["--output", "b.tclb", "--model", "tinny"], "no model 'tinny': did you mean tiny"),
         (["--output", "b.tclb", "--model", "tiny.pt"], "no file tiny.pt"),
@@ -63,7 +63,7 @@ def test_bad_arguments_are_explained_and_write_nothing(arguments: list[str], mes
     (tmp_path / "old.tclb").mkdir()
     (tmp_path / "file").touch()
     done = export(*arguments, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "old.tclb"]
@@ -125,7 +125,7 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(tmp_path:
         preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )
     assert full.returncode == 1
-    assert "b.tclb could not be written (File too large): make room or choose another --output" in full.stderr
+    assert "b.tclb cannot be written (File too large): make room there" in full.stderr
     assert [path.name for path in work.iterdir()] == ["b.tclb"]
     assert "red car" not in Segmenter(work / "b.tclb").names  # the one before
 

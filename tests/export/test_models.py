@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from export.build import export_bundle
-from export.errors import OptionError, PrecisionError, SubjectError
+from export.errors import DamagedSubjectError, OptionError, PrecisionError, SubjectError
 from export.options import Options
 from export.pictures import Pictures
 from export.stages import Stages
@@ -243,7 +243,6 @@ def test_options_that_make_no_sense_write_nothing(
         (ModelChoice("ViT-B-16-quickgel", pretrained="openai"), r"did you mean ViT-B-16-quickgelu"),
         (ModelChoice("ViT-B-16"), r"which weights for ViT-B-16\?"),
         (ModelChoice("ViT-B-16", pretrained="opena"), r"no weights 'opena' for ViT-B-16"),
-        (ModelChoice(str(GOLDEN / "dims.json")), "no file of weights"),
     ],
 )
 def test_models_that_cannot_be_had_are_explained(choice: ModelChoice, message: str) -> None:
@@ -258,12 +257,13 @@ def test_models_that_cannot_be_had_are_explained(choice: ModelChoice, message: s
         (b"<!DOCTYPE html><html>404</html>", r"is a web page \(HTML\), not weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
         ((GOLDEN / "tcl_official_small.pth").read_bytes()[:5000], "is truncated or damaged"),
+        (b"[1, 2]", "no file of weights"),
     ],
 )
 def test_weights_that_are_none_are_explained(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "tcl.pth").write_bytes(data)
     for choice in (ModelChoice(str(tmp_path / "tcl.pth")), replace(OFFICIAL, checkpoint=tmp_path / "tcl.pth")):
-        with pytest.raises(SubjectError, match=message):
+        with pytest.raises(DamagedSubjectError, match=message):
             load_subject(choice)
 
 

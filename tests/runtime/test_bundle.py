@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.bundle import Bundle, Manifest, file_records, write_bundle
-from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError
+from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError, WriteError
 
 
 def edit_manifest(bundle: Path, **changes: object) -> None:
@@ -130,7 +130,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tiny: Bundle, tmp_path: Pa
 def test_a_failed_write_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:
     files = {"a": b"1", "a/b": b"2"}  # a file and a folder of the same name: the second write fails
     manifest = tiny.manifest.model_copy(update={"files": file_records(files)})
-    with pytest.raises(OSError):
+    with pytest.raises(WriteError):
         write_bundle(tmp_path / "new.tclb", manifest, files)
     assert list(tmp_path.iterdir()) == []
 

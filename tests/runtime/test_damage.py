@@ -97,13 +97,14 @@ def test_embeddings_that_are_none_are_refused(tiny: Bundle, bundle_copy: Path, c
 WRITE = """
     import sys
     from pathlib import Path
+    import runtime.atomic_file as writer
     import runtime.bundle as bundle
 
     tiny, (target, stop_at, how) = bundle.Bundle.open("tiny"), sys.argv[1:]
     files = {name: tiny.read(name) for name in tiny.manifest.files}
-    write, count = bundle._write_durably, 0
+    write, count = writer._write_durably, 0
 
-    def interrupted(path, data):
+    def interrupted(path, data, **mode):
         global count
         count += 1
         if how == "kill" and count == int(stop_at):
@@ -111,9 +112,9 @@ WRITE = """
             path.write_bytes(data[: len(data) // 2])
             import os, signal
             os.kill(os.getpid(), signal.SIGKILL)
-        write(path, data)
+        write(path, data, **mode)
 
-    bundle._write_durably = interrupted
+    writer._write_durably = interrupted
     if how == "full":
         import resource, signal
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -145,5 +146,5 @@ def test_a_kill_in_mid_write_keeps_the_bundle_before(bundle_copy: Path, tiny: Bu
 def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     done = write_in_a_process(tmp_path / "new.tclb", 1_000_000, "full")
     assert done.returncode == 1
-    assert "OSError" in done.stderr
+    assert "new.tclb cannot be written (File too large)" in done.stderr
     assert list(tmp_path.iterdir()) == []

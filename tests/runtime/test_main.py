@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -64,31 +66,43 @@ def frames(path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "message", "code"),
     [
-        (["none.mp4", "o.mp4"], "'none.mp4' does not exist"),
-        (["empty.mp4", "o.mp4"], "is empty"),
-        (["page.mp4", "o.mp4"], "is no video that FFmpeg can read"),
-        ([PATTERN, "o.mp4", "--classes", ""], "no words to segment"),
-        ([PATTERN, "o.mp4", "--classes", "cat, cat"], "'cat' is given twice"),
-        ([PATTERN, "o.mp4", "--classes", "z" * 10_000], "a word of 10000 characters"),
-        ([PATTERN, "o.mp4", "--classes", "🐕"], "does not know the word '🐕'"),
-        ([PATTERN, "o.mp4", "--classes", "שלום"], "does not know the word 'שלום'"),
-        ([PATTERN, "o.mp4", "--bundle", "absent"], "no bundle 'absent'"),
-        ([PATTERN, "o.gif"], "sink 'o.gif' given, expected"),
-        ([PATTERN, "o.mp4", "--provider", "tpu"], "provider 'tpu' given"),
-        ([PATTERN, "display", "--headless"], "contradict each other"),
-        ([PATTERN, "o.mp4", "--temporal", "1"], "temporal weight 1.0 given, expected 0 (no smoothing) to below 1"),
+        (["none.mp4", "o.mp4"], "'none.mp4' does not exist", 2),
+        (["empty.mp4", "o.mp4"], "is empty", 1),
+        (["page.mp4", "o.mp4"], "is no video that FFmpeg can read", 1),
+        ([PATTERN, "o.mp4", "--classes", ""], "no words to segment", 2),
+        ([PATTERN, "o.mp4", "--classes", "cat, cat"], "'cat' is given twice", 2),
+        ([PATTERN, "o.mp4", "--classes", "z" * 10_000], "a word of 10000 characters", 2),
+        ([PATTERN, "o.mp4", "--classes", "🐕"], "does not know the word '🐕'", 2),
+        ([PATTERN, "o.mp4", "--classes", "שלום"], "does not know the word 'שלום'", 2),
+        ([PATTERN, "o.mp4", "--bundle", "absent"], "no bundle 'absent'", 2),
+        ([PATTERN, "o.gif"], "sink 'o.gif' given, expected", 2),
+        ([PATTERN, "o.mp4", "--provider", "tpu"], "provider 'tpu' given", 2),
+        ([PATTERN, "display", "--headless"], "contradict each other", 2),
+        ([PATTERN, "o.mp4", "--temporal", "1"], "temporal weight 1.0 given, expected 0 (no smoothing) to below 1", 2),
+        ([PATTERN, "o.mp4", "--classes", "none.txt"], "the word list 'none.txt' cannot be read", 2),
+        ([PATTERN, "o.mp4", "--classes", "page.safetensors"], "is no word file", 1),
+        ([PATTERN, "o.mp4", "--bundle", "damaged.tclb"], "has no manifest.json", 1),
+        ([PATTERN, "page.mp4/o.mp4"], "cannot be made: ", 1),
+        ([PATTERN, "o.mp4", "--refine", "well"], "refinement 'well' given", 2),
+        ([PATTERN, "o.mp4", "--alpha", "2"], "--alpha", 2),
     ],
 )
-def test_bad_input_is_explained_and_leaves_nothing(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_bad_input_is_explained_and_leaves_nothing(
+    arguments: list[str], message: str, code: int, tmp_path: Path
+) -> None:
+    """What cannot be asked for ends with 2; what is there and cannot be used, with 1."""
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "page.mp4").write_text("<html>")
+    for name in ("page.mp4", "page.safetensors"):
+        (tmp_path / name).write_text("<html>")
+    (tmp_path / "damaged.tclb").mkdir()
+    before = sorted(tmp_path.iterdir())
     done = runtime(*arguments, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty.mp4", "page.mp4"]
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_truncated_video_keeps_what_was_segmented_under_another_name(tmp_path: Path) -> None:
@@ -104,7 +118,7 @@ def test_a_truncated_video_keeps_what_was_segmented_under_another_name(tmp_path:
 def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(SHIPPED_CLIP.read_bytes())
     done = runtime("v.mp4", tmp_path / "v.mp4", "--classes", "car", cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "is the source itself" in done.stderr
     assert (tmp_path / "v.mp4").read_bytes() == SHIPPED_CLIP.read_bytes()
 
@@ -121,17 +135,24 @@ def test_unreadable_pictures_are_skipped_counted_and_reported(tmp_path: Path) ->
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def listen(number: signal.Signals) -> Callable[[], object]:
+    """Whoever starts the tests in the background has signals ignored, and children inherit that."""
+    return partial(signal.signal, number, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_finishes_the_video(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "runtime", "test://pattern?size=64x48", "o.mp4", "--classes", "car"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen(number)
+    )
     deadline = time.monotonic() + 60
     while not (tmp_path / "o.partial.mp4").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(1)
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+    assert process.returncode == 128 + number, errors
     assert "fps" in output
     assert sum(1 for _ in frames(tmp_path / "o.mp4")) > 0
 
@@ -153,8 +174,31 @@ def test_ctrl_c_ends_a_segmenter_that_takes_minutes_to_open(tmp_path: Path) -> N
             process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode != 0
+    assert process.returncode == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "code"),
+    [
+        (["words", "absent"], "no bundle 'absent'", 2),
+        (["words", "tiny", "none.safetensors"], "there is no word file none.safetensors", 2),
+        (["words", "tiny", "page.safetensors"], "is no word file", 1),
+        (["words", "tiny", "--classes", "car", "--output", "page.safetensors"], "add --overwrite", 2),
+        (["words", "damaged.tclb"], "has no manifest.json", 1),
+        (["engine", "absent"], "no bundle 'absent'", 2),
+        (["engine", "tiny", "--imgsz", "1"], "network size 1 given", 2),
+        (["engine", "damaged.tclb"], "has no manifest.json", 1),
+        (["doctor", "--fast"], "No such option", 2),
+    ],
+)
+def test_tools_end_with_the_same_codes(arguments: list[str], message: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "damaged.tclb").mkdir()
+    (tmp_path / "page.safetensors").write_text("<html>")
+    done = runtime(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_has_examples(tmp_path: Path) -> None:

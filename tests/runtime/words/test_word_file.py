@@ -15,7 +15,7 @@ import pytest
 
 from runtime import Bundle, Segmenter
 from runtime.bundle import Manifest
-from runtime.errors import VocabularyError
+from runtime.errors import VocabularyError, WordFileError
 from runtime.words.command import gather
 from runtime.words.text_encoder import BundleTextEncoder
 from runtime.words.vocabulary import Vocabulary, WordClass, parse_classes, vocabulary_header
@@ -58,7 +58,7 @@ def test_every_flipped_bit_is_noticed(tiny: Bundle, path: Path, tmp_path: Path) 
     damaged = tmp_path / "damaged.safetensors"
     for position in positions:
         damaged.write_bytes(flipped(data, int(position)))
-        with pytest.raises(VocabularyError, match="python -m runtime words"):
+        with pytest.raises((WordFileError, VocabularyError), match="python -m runtime words"):  # or another model
             read_word_file(damaged, tiny.manifest)
 
 
@@ -75,7 +75,7 @@ def test_every_flipped_bit_is_noticed(tiny: Bundle, path: Path, tmp_path: Path) 
 )
 def test_what_is_no_word_file_is_refused(data: bytes, message: str, tiny: Bundle, path: Path) -> None:
     path.write_bytes(data)
-    with pytest.raises(VocabularyError, match=message):
+    with pytest.raises(WordFileError, match=message):
         read_word_file(path, tiny.manifest)
 
 
@@ -83,10 +83,10 @@ def test_truncated_missing_and_foreign_files_are_refused(tiny: Bundle, path: Pat
     with pytest.raises(VocabularyError, match="was made with the model 'tiny'.* this bundle holds 'tiny'.*build it"):
         read_word_file(path, of_another_model(tiny.manifest))
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(VocabularyError, match="not a vocabulary .*build it again with `python -m runtime words"):
+    with pytest.raises(WordFileError, match="not a vocabulary .*build it again with `python -m runtime words"):
         read_word_file(path, tiny.manifest)
     path.unlink()
-    with pytest.raises(VocabularyError, match=r"home\.safetensors cannot be read: No such file"):
+    with pytest.raises(VocabularyError, match=r"there is no word file .*home\.safetensors: build it again"):
         read_word_file(path, tiny.manifest)
 
 
@@ -107,7 +107,7 @@ def test_embeddings_that_no_encoder_gives_are_refused(
         rows = np.resize(rows, (1, tiny.manifest.output.channels))
     path = tmp_path / "bad.safetensors"
     write_word_file(path, WordFile(Vocabulary((WordClass("cat"),), (), None, rows), ()), tiny.manifest)
-    with pytest.raises(VocabularyError, match=message):
+    with pytest.raises(WordFileError, match=message):
         read_word_file(path, tiny.manifest)
 
 
@@ -124,7 +124,7 @@ def test_a_word_file_is_written_completely_or_not_at_all(tiny: Bundle, home: Wor
     )
     target = tmp_path / "home.safetensors"
     done = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=False)
-    assert "cannot be written: File too large" in done.stderr
+    assert "home.safetensors cannot be written (File too large): make room" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,7 +242,7 @@ def test_the_command_builds_merges_and_shows(tmp_path: Path, tiny: Bundle) -> No
     own = words("tiny", cwd=tmp_path)
     assert "bicycle" in own.stdout
     again = words("tiny", "--classes", "cat", "--output", "a.safetensors", cwd=tmp_path)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "a.safetensors exists: choose another --output, or add --overwrite" in again.stderr
     lost = words("tiny", "a.safetensors", "--template", "the {}", cwd=tmp_path)
     assert "templates and background words are for new classes" in lost.stderr

@@ -1,0 +1,67 @@
+"""What all commands have in common: where they say what happens, and the exit code that they end with.
+
+    0                  done
+    1                  failed, or something was skipped
+    2                  what was asked for cannot be; also what Typer says of options that it does not know
+    130, 143, 129      stopped by SIGINT, SIGTERM, SIGHUP
+
+Whether it is 1 or 2 the type of the error says (`runtime/errors.py`), not the command.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperCommand
+
+from runtime.errors import TclEdgeError, UsageError
+
+FAILED, WRONG_USAGE, STOPPED = 1, 2, 128  # the last plus the number of the signal
+
+console = Console(stderr=True, highlight=False)
+
+
+class Command(TyperCommand):
+    """A command that may raise the errors of this package: they become a line and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        """Run the command."""
+        try:
+            with _ending_by_signals():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(STOPPED + signal.SIGINT) from None
+        except (TclEdgeError, OSError) as error:
+            fail(error)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Say what went wrong and end the command."""
+    console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError | FileNotFoundError) else FAILED) from None
+
+
+def stop_signals() -> list[signal.Signals]:
+    """List the signals that ask a program to end, without those that whoever started it has turned off."""
+    known = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def _ending_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that what is open is closed and nothing half-written stays."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(STOPPED + number)
+
+    before = {number: signal.signal(number, end) for number in stop_signals() if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
