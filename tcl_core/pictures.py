@@ -1,6 +1,6 @@
 """Pictures: opened upright as RGB, resized and normalised for an encoder, and written."""
 
-import tempfile
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional as F
+
+from tcl_core.atomic_file import write_atomically
+from tcl_core.errors import DataError
 
 if TYPE_CHECKING:
     from tcl_core.encoder import Preprocess
@@ -23,7 +26,7 @@ def open_picture(path: Path) -> Image.Image:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no picture, or without pixels.
+        DataError: no picture, or without pixels (also a ValueError).
     """
     from PIL import ImageOps
 
@@ -33,7 +36,7 @@ def open_picture(path: Path) -> Image.Image:
         with Image.open(path) as picture:
             return ImageOps.exif_transpose(picture).convert("RGB")
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise ValueError(f"{path} is no picture that can be read, or is damaged ({error})") from error
+        raise DataError(f"{path} is no picture that can be read, or is damaged ({error})") from error
 
 
 def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:
@@ -63,13 +66,11 @@ def palette(num_colours: int) -> npt.NDArray[np.uint8]:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG in one step: no half-written file is ever seen under its name."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            picture.save(file, format="PNG")
-            file.close()
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    """Write a PNG, complete or not at all.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    content = io.BytesIO()
+    picture.save(content, format="PNG")
+    write_atomically(path, content.getvalue())

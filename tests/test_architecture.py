@@ -19,7 +19,8 @@ MAY_ALSO_IMPORT = {"tcl_core/evaluate/bundle.py": {"runtime"}}
 # those that are listed together share one.
 TOGETHER = {
     "tcl_core": {
-        "model": {"errors", "config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
+        "base": {"errors", "atomic_file", "commands"},
+        "model": {"config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
     },
     "runtime": {
         "base": {"errors", "version", "atomic_file", "bundle", "closing", "frame", "latency"},
@@ -29,15 +30,16 @@ TOGETHER = {
 }
 ARROWS = {
     "tcl_core": {
-        "model": set(),
-        "tiny": {"model"},
-        "towers": {"model"},
-        "data": {"model"},
-        "load": {"model", "tiny", "towers", "data"},
-        "predict": {"model", "load"},
-        "evaluate": {"model", "load"},
-        "train": {"model", "data", "load", "evaluate"},
-        "align": {"model", "tiny", "data", "load"},
+        "base": set(),
+        "model": {"base"},
+        "tiny": {"base", "model"},
+        "towers": {"base", "model"},
+        "data": {"base", "model"},
+        "load": {"base", "model", "tiny", "towers", "data"},
+        "predict": {"base", "model", "load"},
+        "evaluate": {"base", "model", "load"},
+        "train": {"base", "model", "data", "load", "evaluate"},
+        "align": {"base", "model", "tiny", "data", "load"},
         "hub": {"train"},  # commands of their own name
         "pack": {"align"},
     },

@@ -1,6 +1,7 @@
 """Who teaches the text tower of `tiny`: a sentence encoder that sees how near a phrase is to the words of a lexicon."""
 
 import importlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from tcl_core.atomic_file import write_atomically
 from tcl_core.encoder import normalize
 from tcl_core.errors import ConfigError
 
@@ -55,7 +57,9 @@ class SentenceEncoder:
             )
             known.update(zip(part, rows.float(), strict=True))
         if self.cache and missing:
-            torch.save({"phrases": list(known), "embeddings": torch.stack(list(known.values()))}, self.cache)
+            content = io.BytesIO()
+            torch.save({"phrases": list(known), "embeddings": torch.stack(list(known.values()))}, content)
+            write_atomically(self.cache, content.getvalue())
         return torch.stack([known[phrase] for phrase in phrases]).clone()  # no longer an inference tensor
 
     def embed_pieces(self, pieces: list[str], chunk: int = 512) -> Tensor:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tcl_core.data.augment import seeded
 from tcl_core.data.samples import Source
-from tcl_core.errors import BadSampleError, DataError, Problem
+from tcl_core.errors import BadSampleError, DataConfigError, DataError, Problem
 
 SUBSTITUTES = 16  # tried for a bad sample before giving up
 
@@ -72,7 +72,7 @@ class Share:
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be shared out evenly."""
         if self.part < 1 or self.batch % (self.part * self.world_size):
-            raise DataError(
+            raise DataConfigError(
                 f"batch_size {self.batch} in parts of {self.part} on {self.world_size} processes: expected a multiple "
                 f"of {self.part * self.world_size}; change data.batch_size or data.part_size"
             )

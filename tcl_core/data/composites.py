@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tcl_core.atomic_file import write_atomically
 from tcl_core.data.pairs import FilePairs, folder_pairs, table_pairs
 from tcl_core.data.phrases import ARTICLE, noun_phrases
 from tcl_core.data.samples import Sample, Source
-from tcl_core.errors import DataError, Problem
+from tcl_core.errors import DataConfigError, DataError, Problem
+from tcl_core.pictures import save_picture
 from tcl_core.prompts import BACKGROUND
 
 SHARES = (0.25, 0.6)  # longer side of an object, in the side of the picture
@@ -100,9 +102,11 @@ class Composites:
         photo_backgrounds: float = 0.0,
     ) -> None:
         if (mosaics or photo_backgrounds) and photos is None:
-            raise DataError(f"composites: mosaics {mosaics}, photo_backgrounds {photo_backgrounds}, and no photos")
+            raise DataConfigError(
+                f"composites: mosaics {mosaics}, photo_backgrounds {photo_backgrounds}, and no photos"
+            )
         if count < 1 or not 0 <= least_objects <= most_objects or size < 16 or not 0 <= name_background <= 1:
-            raise DataError(
+            raise DataConfigError(
                 f"composites: count {count}, least_objects {least_objects}, most_objects {most_objects}, size {size}, "
                 f"name_background {name_background}: expected 1 or more, 0 or more, no fewer, 16 or more, and a share"
             )
@@ -241,18 +245,17 @@ def write_for_evaluation(composites: Composites, directory: Path, numbers: range
 
     Raises:
         DataError: more than 252 different phrases.
+        WriteError: a file cannot be written.
     """
     made = {number: composites.compose(number) for number in numbers}
     classes = sorted({_plain(phrase) for composite in made.values() for phrase in composite.phrases})
     if len(classes) > 252:
         raise DataError(f"{len(classes)} phrases in {len(made)} composites: expected 252 at most; write fewer")
-    for name in ("images", "masks"):
-        (directory / name).mkdir(parents=True, exist_ok=True)
     for number, composite in made.items():
         labels = np.array([len(classes), *(classes.index(_plain(phrase)) for phrase in composite.phrases)], np.uint8)
-        composite.image.save(directory / "images" / f"{number:06d}.png")
-        Image.fromarray(labels[composite.label_map]).save(directory / "masks" / f"{number:06d}.png")
-    (directory / "classes.txt").write_text("\n".join([*classes, BACKGROUND]) + "\n", encoding="utf-8")
+        save_picture(composite.image, directory / "images" / f"{number:06d}.png")
+        save_picture(Image.fromarray(labels[composite.label_map]), directory / "masks" / f"{number:06d}.png")
+    write_atomically(directory / "classes.txt", ("\n".join([*classes, BACKGROUND]) + "\n").encode())
 
 
 __all__ = ["Composite", "Composites", "is_held_out", "open_backgrounds", "write_for_evaluation"]

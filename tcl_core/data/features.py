@@ -17,9 +17,10 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from tcl_core.atomic_file import write_atomically
 from tcl_core.data.batches import Encoded, Item, Samples, collate
 from tcl_core.encoder import DenseEncoder, Preprocess
-from tcl_core.errors import DataError
+from tcl_core.errors import DataConfigError
 
 BATCH = 16  # images encoded at once; an interruption loses at most SAVE_EVERY batches
 SAVE_EVERY = 20
@@ -95,7 +96,9 @@ def encode_samples(
         picture_size: R, side of the pictures that are kept too; 0 keeps none.
 
     Raises:
-        DataError: the directory holds other features, or samples cannot be used.
+        DataConfigError: the directory holds other features.
+        DataError: samples cannot be used.
+        WriteError: the disk is full.
     """
     directory.mkdir(parents=True, exist_ok=True)
     note = directory / "features.json"
@@ -111,9 +114,9 @@ def encode_samples(
         for array in (features, pictures):
             if isinstance(array, np.memmap):
                 array.flush()
-        (directory / "captions.json").write_text(json.dumps(captions), encoding="utf-8")
+        write_atomically(directory / "captions.json", json.dumps(captions).encode())
         described = {"made_of": made_of, "shape": shape, "picture_size": picture_size, "done": len(captions)}
-        note.write_text(json.dumps(described, indent=1), encoding="utf-8")
+        write_atomically(note, json.dumps(described, indent=1).encode())  # last: it says how much of the rest counts
 
     starts = range(done, shape[0], BATCH)
     for turn, start in enumerate(track(starts, description="encode", disable=not starts)):
@@ -149,7 +152,7 @@ def _resume(note: Path, made_of: str) -> tuple[int, list[str]]:
         return 0, []
     described = json.loads(note.read_text(encoding="utf-8"))
     if described["made_of"] != made_of:
-        raise DataError(
+        raise DataConfigError(
             f"{note.parent} holds features of another encoder, other data, another seed, or pictures of another size "
             "(data.reencode_size): name another directory in data.features, or delete this one"
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tcl_core.data.samples import Sample, check_caption, decode_image
-from tcl_core.errors import BadSampleError, DataError, Problem
+from tcl_core.errors import BadSampleError, DataConfigError, DataError, Problem
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -60,7 +60,7 @@ def folder_pairs(directory: Path) -> FilePairs:
         DataError: no such folder, or no pairs.
     """
     if not directory.is_dir():
-        raise DataError(f"no folder {directory}: expected images with captions beside them (NAME.jpg, NAME.txt)")
+        raise DataConfigError(f"no folder {directory}: expected images with captions beside them (NAME.jpg, NAME.txt)")
     pairs: list[tuple[Path, str]] = []
     problems: list[Problem] = []
     for path in sorted(path for path in directory.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
@@ -85,12 +85,14 @@ def table_pairs(table: Path, images: Path, image_column: str, caption_column: st
     Raises:
         DataError: no such file or columns, or no rows.
     """
+    if not table.is_file():
+        raise DataConfigError(f"no table {table}: expected a .csv or .tsv whose first line names the columns")
     try:
         with table.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t" if table.suffix == ".tsv" else ",")
             columns = reader.fieldnames or []
             if missing := {image_column, caption_column} - set(columns):
-                raise DataError(
+                raise DataConfigError(
                     f"{table} has the columns {', '.join(columns)}: expected {', '.join(sorted(missing))}; name yours "
                     "with image_column and caption_column"
                 )
@@ -111,7 +113,7 @@ def coco_pairs(annotations: Path, images: Path) -> FilePairs:
         names = {image["id"]: image["file_name"] for image in content["images"]}
         listed = [(annotation["image_id"], annotation["caption"]) for annotation in content["annotations"]]
     except OSError as error:
-        raise DataError(f"no COCO captions at {annotations}: {error.strerror}") from error
+        raise DataConfigError(f"no COCO captions at {annotations}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{annotations} holds no COCO captions ({type(error).__name__}: {error}): expected `images` with file "

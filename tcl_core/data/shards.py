@@ -5,6 +5,7 @@ that training can begin anywhere without reading what comes before.
 """
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,8 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from tcl_core.atomic_file import write_atomically
 from tcl_core.data.samples import Sample, decode_image, read_caption
-from tcl_core.errors import BadSampleError, DataError, Problem
+from tcl_core.errors import BadSampleError, DataConfigError, DataError, Problem
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 CAPTION_SUFFIXES = ("txt", "text", "json")  # img2dataset's JSON repeats the caption
@@ -44,7 +46,7 @@ def expand_braces(pattern: str) -> list[str]:
     elif "," in match[1]:
         options = match[1].split(",")
     else:
-        raise DataError(f"{pattern}: expected {{000..347}} or {{a,b}} between the braces, got {match[0]}")
+        raise DataConfigError(f"{pattern}: expected {{000..347}} or {{a,b}} between the braces, got {match[0]}")
     expanded = [pattern[: match.start()] + option + pattern[match.end() :] for option in options]
     return [path for part in expanded for path in expand_braces(part)]
 
@@ -62,14 +64,14 @@ def find_shards(patterns: Sequence[str]) -> tuple[list[Path], list[Problem]]:
             if any(mark in path.name for mark in "*?["):
                 matches = sorted(path.parent.glob(path.name))
                 if not matches:
-                    raise DataError(f"{path}: no file has such a name; expected tar shards")
+                    raise DataConfigError(f"{path}: no file has such a name; expected tar shards")
                 found += matches
             elif path.is_file():
                 found.append(path)
             else:
                 missing.append(Problem(MISSING, str(path)))
     if not found:
-        raise DataError(f"no shard of {', '.join(patterns)} is there (working directory: {Path.cwd()})")
+        raise DataConfigError(f"no shard of {', '.join(patterns)} is there (working directory: {Path.cwd()})")
     return found, missing
 
 
@@ -136,11 +138,10 @@ class ShardIndex:
                 problems = [Problem(**problem) for problem in json.loads(str(arrays["problems"]))]
                 return arrays["entries"], problems
         entries, problems = scan_shard(path)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_suffix(f".{id(self)}.npz")
         listed = [{"kind": problem.kind, "where": problem.where} for problem in problems]
-        np.savez(unfinished, entries=entries, problems=np.array(json.dumps(listed)))
-        unfinished.replace(kept)
+        content = io.BytesIO()
+        np.savez(content, entries=entries, problems=np.array(json.dumps(listed)))
+        write_atomically(kept, content.getvalue())
         return entries, problems
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from tcl_core.config import STRICT
 from tcl_core.data.pairs import coco_pairs, folder_pairs, table_pairs
 from tcl_core.data.samples import Sample, Source
-from tcl_core.errors import DataError
+from tcl_core.errors import DataConfigError
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def open_sources(configs: Iterable[SourceConfig], seed: int, index: Path | None)
     """
     sources = [_open(config, seed, index) for config in configs]
     if not sources:
-        raise DataError("no data: expected at least one entry in data.sources, such as {kind: folder, path: photos}")
+        raise DataConfigError(
+            "no data: expected at least one entry in data.sources, such as {kind: folder, path: photos}"
+        )
     return Concatenated(sources)
 
 

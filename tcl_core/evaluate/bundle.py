@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tcl_core.errors import ConfigError, ModelFileError
 from tcl_core.evaluate.soft_masks import Segment, SoftMasks
 from tcl_core.prompts import Word
 
@@ -29,18 +30,21 @@ def bundle_segment(
     win against the others, which the runtime leaves out: when fewer words compete they may.
 
     Raises:
-        ValueError: no such bundle, damaged, or it cannot embed the words.
+        ConfigError: no such bundle, or it cannot embed the words.
+        ModelFileError: it is damaged.
     """
     # Bundles are read by their owner; this is the only place where training looks at deployment.
     from runtime import Segmenter
-    from runtime.errors import TclEdgeError
+    from runtime.errors import TclEdgeError, UsageError
     from runtime.kernels.pamr import enlarged
     from runtime.kernels.pamr import pamr as refine_masks
 
     try:
         segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")
+    except UsageError as error:
+        raise ConfigError(str(error)) from error
     except TclEdgeError as error:
-        raise ValueError(str(error)) from error
+        raise ModelFileError(str(error)) from error
     output = segmenter.bundle.manifest.output
     refined = output.refine == "pamr" if pamr is None else pamr
 

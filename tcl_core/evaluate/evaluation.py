@@ -112,10 +112,7 @@ def labelled(segment: Segment, benchmark: Benchmark, picture: LabelledPicture) -
         DataError: see `evaluate`.
     """
     truth = torch.from_numpy(benchmark.truth(picture)).long()
-    try:
-        image = open_picture(picture.image)
-    except ValueError as error:
-        raise DataError(str(error)) from error
+    image = open_picture(picture.image)
     if (image.height, image.width) != truth.shape:
         raise DataError(
             f"{picture.image} has {image.width} x {image.height} pixels and its mask {truth.shape[1]} x "

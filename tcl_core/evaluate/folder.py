@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tcl_core.errors import DataError
+from tcl_core.errors import DataConfigError, DataError
 from tcl_core.evaluate.benchmarks import _UNKNOWN, VOID, Benchmark, LabelledPicture
 from tcl_core.prompts import BACKGROUND, Word, parse_words
 
@@ -22,15 +22,16 @@ def open_folder(path: Path, *, split: str | None = None, without: tuple[str, ...
         without: classes whose words do not compete and whose pixels do not count.
 
     Raises:
+        DataConfigError: no such folder, split or class.
         DataError: files are missing or do not fit together.
     """
     classes = _read_classes(path / "classes.txt")
     strange = set(without) - {word.name for word in classes}
     if strange:
-        raise DataError(f"no class {sorted(strange)[0]!r} in {path / 'classes.txt'}: leave out what is there")
+        raise DataConfigError(f"no class {sorted(strange)[0]!r} in {path / 'classes.txt'}: leave out what is there")
     words = tuple(word for word in classes if word.name != BACKGROUND and word.name not in without)
     if not words:
-        raise DataError(f"{path / 'classes.txt'} leaves no word to segment by: expected one class at least")
+        raise DataConfigError(f"{path / 'classes.txt'} leaves no word to segment by: expected one class at least")
     has_background = any(word.name == BACKGROUND for word in classes) and BACKGROUND not in without
     numbers = np.full(256, _UNKNOWN, np.uint8)
     for line, word in enumerate(classes):
@@ -45,10 +46,10 @@ def open_folder(path: Path, *, split: str | None = None, without: tuple[str, ...
 def _read_classes(path: Path) -> list[Word]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise DataConfigError(f"no {path}: expected one class a line, beside images/ and masks/") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): expected one class a line, beside images/ and masks/"
-        ) from None
+        raise DataError(f"{path} cannot be read ({error}): expected one class a line") from None
     while lines and not lines[-1]:
         lines.pop()
     try:
@@ -70,9 +71,9 @@ def _pictures(path: Path, split: str | None) -> tuple[LabelledPicture, ...]:
         images = [image for image in images if image.stem in chosen]
         missing = sorted(chosen - {image.stem for image in images})
         if missing:
-            raise DataError(f"{path / 'split.txt'} names {missing[0]}, which is not in {path / 'images'}")
+            raise DataConfigError(f"{path / 'split.txt'} names {missing[0]}, which is not in {path / 'images'}")
     if not images:
-        raise DataError(f"no picture in {path / 'images'}: expected images/NAME.* and masks/NAME.png")
+        raise DataConfigError(f"no picture in {path / 'images'}: expected images/NAME.* and masks/NAME.png")
     pictures = tuple(LabelledPicture(image.stem, image, path / "masks" / f"{image.stem}.png") for image in images)
     for picture in pictures:
         if not picture.mask.is_file():
@@ -83,13 +84,15 @@ def _pictures(path: Path, split: str | None) -> tuple[LabelledPicture, ...]:
 def _names_of(path: Path, split: str) -> set[str]:
     try:
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except FileNotFoundError:
+        raise DataConfigError(f"no {path}: expected lines of NAME<tab>SPLIT") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): expected lines of NAME<tab>SPLIT") from None
     if any(len(row) != 2 for row in rows):
         raise DataError(f"{path}: expected lines of NAME<tab>SPLIT")
     chosen = {name for name, half in rows if half == split}
     if not chosen:
-        raise DataError(
+        raise DataConfigError(
             f"{path} has no split {split!r}: expected one of {', '.join(sorted({half for _, half in rows}))}"
         )
     return chosen

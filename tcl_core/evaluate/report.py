@@ -15,6 +15,7 @@ import torch
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
+from tcl_core.atomic_file import write_together
 from tcl_core.evaluate.benchmarks import Benchmark
 from tcl_core.evaluate.evaluation import Evaluation, PictureScore, labelled
 from tcl_core.pictures import open_picture, palette
@@ -29,7 +30,7 @@ OPACITY = 0.6
 def write_report(
     directory: Path, evaluation: Evaluation, segment: "Segment", about: Mapping[str, Any], num_pictures: int
 ) -> None:
-    """Write `report.json` and `report.html`, each complete or not at all.
+    """Write `report.json` and `report.html`, both or neither.
 
     Args:
         directory: made if it is not there.
@@ -39,7 +40,7 @@ def write_report(
         num_pictures: to show: a third each of the worst, the middle and the best.
 
     Raises:
-        OSError: the files cannot be written.
+        WriteError: they cannot be written.
     """
     figures = {
         **about,
@@ -57,9 +58,8 @@ def write_report(
     )
     shown = [_shown(score, evaluation.benchmark, segment) for score in exemplary(evaluation.pictures, num_pictures)]
     page = template.render(figures=figures, pictures=shown)
-    directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / "report.json", json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    _write(directory / "report.html", page)
+    text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
+    write_together({directory / "report.json": text.encode(), directory / "report.html": page.encode()})
 
 
 def exemplary(scores: Sequence[PictureScore], count: int) -> list[PictureScore]:
@@ -111,15 +111,6 @@ def _inline(image: Image.Image) -> str:
     buffer = io.BytesIO()
     small.save(buffer, format="JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _write(path: Path, text: str) -> None:
-    staging = path.with_name(f".{path.name}.partial")
-    try:
-        staging.write_text(text, encoding="utf-8")
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
 
 
 __all__ = ["exemplary", "write_report"]

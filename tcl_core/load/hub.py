@@ -4,6 +4,7 @@ The frozen encoders are not repeated in it where they can be had elsewhere: conf
 weights. The toy's cannot, so they lie beside the grounder.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,10 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
-from tcl_core.errors import CheckpointError
+from tcl_core.errors import CheckpointError, ConfigError
 from tcl_core.load.build import ModelConfig, build_model
 from tcl_core.load.choice import TRAINED_CONFIG, TRAINED_WEIGHTS
 from tcl_core.load.fingerprint import fingerprint
@@ -37,15 +38,12 @@ def import_model(directory: Path, *, clip: str | None = None) -> TCL:
         The model on the CPU, in evaluation mode.
 
     Raises:
+        ConfigError, ValueError: there is no such directory, or its encoders cannot be had, see `build_model`.
         CheckpointError: a file is missing or damaged, or the encoders are not those it was trained on.
-        ConfigError, ValueError: the encoders cannot be had, see `build_model`.
     """
     described = _read_config(directory / TRAINED_CONFIG)
     config = read_model_config(directory)
-    try:
-        weights = load_file(directory / TRAINED_WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{directory / TRAINED_WEIGHTS} is missing or damaged: {error}") from error
+    weights = _read_weights(directory / TRAINED_WEIGHTS, described.get("weights_sha256"))
     if clip is not None:
         config = TypeAdapter(ModelConfig).validate_python({**asdict(config), "clip": clip})
     model = build_model(config, described["seed"])
@@ -78,7 +76,8 @@ def import_mean(directories: Sequence[Path]) -> TCL:
         The model on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: what `import_model` raises, or the trainings are of different models or seeds.
+        ConfigError: the trainings are of different models or seeds.
+        CheckpointError: what `import_model` raises.
     """
     models = [import_model(directory) for directory in directories]
     first, *others = directories
@@ -86,7 +85,7 @@ def import_mean(directories: Sequence[Path]) -> TCL:
         for name in ("model", "seed", "encoders_sha256"):
             one, two = (_read_config(directory / TRAINED_CONFIG).get(name) for directory in (first, other))
             if one != two:
-                raise CheckpointError(
+                raise ConfigError(
                     f"{first} and {other} cannot be averaged, their {name} differs ({one} and {two}): expected "
                     "trainings of one model that began with the same random numbers"
                 )
@@ -99,7 +98,8 @@ def read_model_config(directory: Path) -> ModelConfig:
     """Read what such a directory says about its model.
 
     Raises:
-        CheckpointError: there is no config.json, or it describes none.
+        ConfigError: there is no such directory.
+        CheckpointError: its config.json describes no model.
     """
     try:
         config: ModelConfig = TypeAdapter(ModelConfig).validate_python(
@@ -110,11 +110,27 @@ def read_model_config(directory: Path) -> ModelConfig:
     return config
 
 
+def _read_weights(path: Path, recorded: str | None) -> dict[str, Tensor]:
+    try:
+        data = path.read_bytes()
+        weights = load(data)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is missing or damaged: {error}") from error
+    if recorded is not None and hashlib.sha256(data).hexdigest() != recorded:
+        raise CheckpointError(
+            f"{path} is not the one that {TRAINED_CONFIG} beside it was written with: write both again with "
+            f"`python -m tcl_core.hub CHECKPOINT {path.parent}`"
+        )
+    return weights
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no {path}: expected a directory that training wrote, such as out/toy/model") from None
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is missing or no JSON: {error}") from error
+        raise CheckpointError(f"{path} cannot be read, or is no JSON: {error}") from error
     if not isinstance(described, dict) or described.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{path}: expected model_type {MODEL_TYPE}; this directory holds another kind of model")
     if described.get("format_version") != FORMAT_VERSION:

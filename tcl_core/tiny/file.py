@@ -2,7 +2,6 @@
 
 import json
 import struct
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,18 +11,12 @@ from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from tcl_core.atomic_file import write_together
 from tcl_core.errors import ModelFileError
 from tcl_core.model import TCL
 from tcl_core.tiny.towers import FORMAT_VERSION, TinyConfig, build_tiny
 
 DEFAULT_PATH = Path(__file__).parent / "weights" / "tiny.safetensors"
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(content)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
 
 
 def _stored(tensor: Tensor) -> Tensor:
@@ -33,16 +26,23 @@ def _stored(tensor: Tensor) -> Tensor:
 
 
 def save_tiny(model: TCL, config: TinyConfig, path: str | Path = DEFAULT_PATH) -> None:
-    """Write `NAME.safetensors`, and beside it `NAME.json` and `NAME.tokenizer.json`."""
+    """Write `NAME.safetensors`, and beside it `NAME.json` and `NAME.tokenizer.json`: all of them, or none.
+
+    Raises:
+        WriteError: one cannot be written.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer: Tokenizer = model.text_encoder.tokenizer  # type: ignore[assignment]
     weights = {
         name: _stored(tensor) for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")
     }
-    _write_atomically(path, save(weights))
-    _write_atomically(path.with_suffix(".json"), (json.dumps(asdict(config), indent=1) + "\n").encode())
-    _write_atomically(path.with_suffix(".tokenizer.json"), tokenizer.to_str().encode())
+    write_together(
+        {
+            path: save(weights),
+            path.with_suffix(".json"): (json.dumps(asdict(config), indent=1) + "\n").encode(),
+            path.with_suffix(".tokenizer.json"): tokenizer.to_str().encode(),
+        }
+    )
 
 
 def _read_beside(path: Path) -> str:

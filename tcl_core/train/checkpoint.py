@@ -5,7 +5,6 @@ keeps the previous one.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from tcl_core.errors import CheckpointError
+from tcl_core.atomic_file import write_atomically
+from tcl_core.errors import CheckpointError, ConfigError, WriteError
 
 FORMAT_VERSION = 1
 HEADER = "tcl_edge"
@@ -44,18 +44,11 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     state = json.dumps({"format_version": FORMAT_VERSION, **checkpoint.state}, allow_nan=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            file.write(save(tensors, metadata={HEADER: state}))
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
+        write_atomically(path, save(tensors, metadata={HEADER: state}))
+    except WriteError as error:
         raise CheckpointError(
-            f"{path} could not be written ({error.strerror}; {_free(path)}). "
+            f"{path} could not be written ({error.reason}; {_free(path)}). "
             + ("The one before it is intact. " if path.is_file() else "")
             + "Make room or choose another output, then go on with --resume."
         ) from error
@@ -72,10 +65,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        CheckpointError: it is missing, damaged, no checkpoint of training, or of another version.
+        ConfigError: there is no such file.
+        CheckpointError: it is damaged, no checkpoint of training, or of another version.
     """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint {path}: expected last.safetensors or best.safetensors of a run's output")
+        raise ConfigError(f"no checkpoint {path}: expected last.safetensors or best.safetensors of a run's output")
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)

@@ -5,13 +5,15 @@
 The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`); `tcl_core.load.hub` reads it.
 """
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from tcl_core.atomic_file import write_together
 from tcl_core.errors import CheckpointError
 from tcl_core.load.choice import TRAINED_CONFIG, TRAINED_WEIGHTS
 from tcl_core.load.hub import ENCODERS, FORMAT_VERSION, MODEL_TYPE, tensors_below
@@ -22,11 +24,17 @@ def export_model(checkpoint: Path, directory: Path) -> None:
     """Write the grounder of a training checkpoint, its averaged weights if there are any.
 
     Raises:
-        CheckpointError: no such checkpoint.
+        ConfigError: there is no such checkpoint.
+        CheckpointError: it is damaged, or none.
+        WriteError: the directory cannot be written.
     """
     read = read_checkpoint(checkpoint)
     averaged = tensors_below(read.tensors, "average.module.")
     config = read.state["config"]
+    grounder = averaged or tensors_below(read.tensors, "grounder.")
+    encoders = {name: value for name, value in read.tensors.items() if name.startswith(ENCODERS)}
+    tensors = {name: value.contiguous() for name, value in (grounder | encoders).items()}
+    weights = save(tensors, metadata={"format": "pt"})
     described: dict[str, Any] = {
         "model_type": MODEL_TYPE,
         "format_version": FORMAT_VERSION,
@@ -35,13 +43,11 @@ def export_model(checkpoint: Path, directory: Path) -> None:
         "seed": config["seed"],
         "encoders_sha256": read.state["encoders_sha256"],
         "training": {"step": read.state["step"], "miou": read.state["best_iou"], "losses": config["losses"]},
+        # A process that is killed between the two files' renames leaves them apart: `import_model` notices.
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    grounder = averaged or tensors_below(read.tensors, "grounder.")
-    encoders = {name: value for name, value in read.tensors.items() if name.startswith(ENCODERS)}
-    weights = {name: value.contiguous() for name, value in (grounder | encoders).items()}
-    save_file(weights, directory / TRAINED_WEIGHTS, metadata={"format": "pt"})
-    (directory / TRAINED_CONFIG).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(described, indent=1) + "\n"
+    write_together({directory / TRAINED_WEIGHTS: weights, directory / TRAINED_CONFIG: text.encode()})
 
 
 def main(arguments: list[str]) -> int:

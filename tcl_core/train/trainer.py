@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tcl_core.data.batches import Part, Share
 from tcl_core.data.phrases import noun_phrases
 from tcl_core.data.samples import DataReport
-from tcl_core.errors import CheckpointError, ConfigError, TrainingError
+from tcl_core.errors import ConfigError, TrainingError
 from tcl_core.load.fingerprint import fingerprint
 from tcl_core.load.hub import ENCODERS, tensors_below
 from tcl_core.model import TCL
@@ -279,15 +279,16 @@ class Trainer:
         """Go on from a checkpoint.
 
         Raises:
-            CheckpointError: it is not one, or belongs to another run.
+            ConfigError: there is none, or it belongs to another run.
+            CheckpointError: it is damaged, or none.
         """
         checkpoint = read_checkpoint(path)
         state = checkpoint.state
         if state["encoders_sha256"] != self.encoders_sha256:
-            raise CheckpointError(f"{path} was trained on other encoders than model.* names: give those")
+            raise ConfigError(f"{path} was trained on other encoders than model.* names: give those")
         changed = _differences(_fixed(state["config"]), _fixed(plain_config(self.config)))
         if changed:
-            raise CheckpointError(
+            raise ConfigError(
                 f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or start in another "
                 "output."
             )

@@ -1,4 +1,4 @@
-"""Files that are complete or not there. Oracles: the folder before, the mode of a file that `open` makes, real limits."""
+"""Files that are complete or not there. Oracles: the folder before, an ordinary file's mode, real limits."""
 
 import os
 import pickle
