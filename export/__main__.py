@@ -13,14 +13,16 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from export.errors import ExportError, SubjectError
 from export.triton import write_model_repository
 from runtime.bundle import SUFFIX, Bundle, check_replaceable
-from runtime.commands import STOPPED, Command, console, fail
+from runtime.commands import STOPPED, Command, console
 from runtime.engines.cuda import find_gpu, load_cuda
 from runtime.engines.profile import MOST_WORDS
 from runtime.engines.tensorrt import load_tensorrt, open_tensorrt
 from runtime.errors import EngineError, TclEdgeError, UsageError, WriteError
 from runtime.words.vocabulary import parse_classes
+from tcl_core.errors import ConfigError
 from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
 
@@ -148,17 +150,16 @@ def run(
     """Export a model as a bundle: ONNX graphs, words, and the comparison with PyTorch that vouches for them."""
     try:
         choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
-        precision, size = _precision(dtype, fp16, int8), _size(imgsz)
-        output = output or default_output(choice, precision)
-        check_replaceable(output, overwrite=overwrite)
-        if classes is not None:
-            parse_classes(classes)
-        if tensorrt:
-            _require_tensorrt()
-    except TclEdgeError as error:
-        fail(error)
+    except ConfigError as error:
+        raise SubjectError(str(error)) from None
+    precision, size = _precision(dtype, fp16, int8), _size(imgsz)
+    output = output or default_output(choice, precision)
+    check_replaceable(output, overwrite=overwrite)
+    if classes is not None:
+        parse_classes(classes)
+    if tensorrt:
+        _require_tensorrt()
     from export.build import export_bundle  # PyTorch takes seconds to import: not for --help and typing errors
-    from export.errors import ExportError
     from export.options import Options
     from export.stages import Stages, default_folder
     from export.subject import load_subject
@@ -188,10 +189,8 @@ def run(
             stages = Stages(None if no_cache else cache_dir or default_folder(), display.tell)
             bundle = export_bundle(subject, classes, output, how, overwrite=overwrite, stages=stages)
             display.finish()
-    except TclEdgeError as error:
-        fail(error)
     except OSError as error:
-        fail(WriteError(output, error.strerror or str(error)))
+        raise WriteError(output, error.strerror or str(error)) from error
     except KeyboardInterrupt:
         console.print("interrupted: nothing was written; finished stages are kept for the next time", markup=False)
         raise typer.Exit(STOPPED + signal.SIGINT) from None

@@ -1,8 +1,6 @@
-"""`python -m tcl_core.hub`: see `tcl_core.load.hub`."""
+"""`python -m tcl_core.hub`: see `tcl_core.train.hub`."""
 
-import sys
-
-from tcl_core.train.hub import main
+from tcl_core.train.hub import app
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    app()

@@ -1,8 +1,6 @@
 """`python -m tcl_core.pack`: see `tcl_core.align.pack`."""
 
-import sys
-
-from tcl_core.align.pack import main
+from tcl_core.align.pack import app
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    app()

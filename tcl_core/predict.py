@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,10 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from torch import Tensor
 
+from tcl_core.commands import Command, console, counting, new_app
 from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.model import load_model
@@ -27,8 +27,7 @@ from tcl_core.segment import THRESHOLD, THRESHOLD_WITH_PAMR, label_map, resize, 
 if TYPE_CHECKING:
     from tcl_core.model import TCL
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True, highlight=False)
+app = new_app()
 
 MAX_LABELS = 255  # a PNG palette, less the background
 
@@ -166,8 +165,7 @@ def print_coverage(prediction: Prediction) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
+    with counting() as bars:
         tasks = {}
 
         def update(step: str, done: int, total: int) -> None:
@@ -178,12 +176,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def _fail(error: object) -> NoReturn:
-    console.print(f"error: {error}", style="red", markup=False)
-    raise typer.Exit(code=2)
-
-
-@app.command(epilog=EPILOG, no_args_is_help=True)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
 def main(
     model: options.Model,
     image: Annotated[Path, typer.Argument(help="Picture to segment.")],
@@ -203,36 +196,32 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder for overlay.png and labels.png.")] = Path("out"),
 ) -> None:
     """Segment any words in one picture with PyTorch; for comparison with the exported models."""
-    try:
-        words = parse_words(classes)
-        if background and background.strip():
-            parse_words(background)
-        if len(words) > MAX_LABELS:
-            raise ValueError(f"{len(words)} words: labels.png has room for {MAX_LABELS}")
-        templates(template_name or "custom")  # a mistake is told before minutes of loading
-        choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
-        picture = open_picture(image)
-        with console.status("loading the model"):
-            loaded = load_model(choice)
-        with _progress() as progress, warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
-            prediction = predict(
-                loaded.model,
-                picture,
-                words,
-                list(loaded.background_words(background, words)),
-                template_name=template_name or loaded.templates,
-                threshold=loaded.threshold if threshold is None else threshold,
-                pamr=pamr,
-                kp_weight=kp_weight,
-                short_side=short_side,
-                progress=progress,
-            )
-        output.mkdir(parents=True, exist_ok=True)
-        save_picture(draw_overlay(picture, prediction), output / "overlay.png")
-        save_picture(label_picture(prediction), output / "labels.png")
-    except (ValueError, OSError) as error:
-        _fail(error)
+    words = parse_words(classes)
+    if background and background.strip():
+        parse_words(background)
+    if len(words) > MAX_LABELS:
+        raise ValueError(f"{len(words)} words: labels.png has room for {MAX_LABELS}")
+    templates(template_name or "custom")  # a mistake is told before minutes of loading
+    choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
+    picture = open_picture(image)
+    with console.status("loading the model"):
+        loaded = load_model(choice)
+    with _progress() as progress, warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
+        prediction = predict(
+            loaded.model,
+            picture,
+            words,
+            list(loaded.background_words(background, words)),
+            template_name=template_name or loaded.templates,
+            threshold=loaded.threshold if threshold is None else threshold,
+            pamr=pamr,
+            kp_weight=kp_weight,
+            short_side=short_side,
+            progress=progress,
+        )
+    save_picture(draw_overlay(picture, prediction), output / "overlay.png")
+    save_picture(label_picture(prediction), output / "labels.png")
     print_coverage(prediction)
     console.print(f"wrote {output / 'overlay.png'} and {output / 'labels.png'}", markup=False)
 

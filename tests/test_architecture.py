@@ -180,6 +180,22 @@ def test_importing_the_runtime_changes_nothing_and_loads_no_engine() -> None:
     assert python(code) == "set()"
 
 
+WRITERS = {"write_text", "write_bytes", "fsync", "mkstemp", "mkdtemp", "NamedTemporaryFile", "save_file", "imwrite"}
+
+
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_one_file_of_a_package_writes(package: str) -> None:
+    """Whatever else a file calls to write in place, or to be complete in one step; a video's writer is OpenCV's."""
+    own = ROOT / package / "atomic_file.py"
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in WRITERS and path != own
+    ]
+    assert not found
+
+
 @pytest.mark.parametrize("package", sorted(OURS))
 def test_public_names_exist(package: str) -> None:
     module = importlib.import_module(package)

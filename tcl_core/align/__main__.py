@@ -1,6 +1,4 @@
-"""Make `tiny`: align an ImageNet classifier with words, without a single image.
-
-    python -m tcl_core.align configs/align_tiny.yaml [key=value ...]
+"""Make `tiny`: align an ImageNet classifier with words, without a single image: `python -m tcl_core.align CONFIG.yaml`.
 
 1. *Lexicon*. A word stands for a set of ImageNet classes: the classes it names, the classes below it in WordNet, or,
    for what ImageNet has no class for, the classes in whose photographs it is around (`surroundings`, by hand).
@@ -13,16 +11,16 @@
 """
 
 import hashlib
-import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
+import typer
 from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
@@ -41,6 +39,7 @@ from tcl_core.align.distil import (
 )
 from tcl_core.align.lessons import Curriculum, CurriculumConfig, Lesson, write_curriculum
 from tcl_core.align.text_teacher import SentenceEncoder, Teacher, import_for_alignment
+from tcl_core.commands import Command, new_app
 from tcl_core.config import load_config
 from tcl_core.data.wordnet import WordNet
 from tcl_core.encoder import Preprocess, normalize
@@ -48,6 +47,16 @@ from tcl_core.errors import ConfigError
 from tcl_core.model import TCL
 from tcl_core.tiny.file import save_tiny
 from tcl_core.tiny.towers import TinyConfig, TinyImageEncoder, TinyTextEncoder, build_tiny
+
+app = new_app()
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m tcl_core.align configs/align_tiny.yaml
+
+python -m tcl_core.align configs/align_tiny.yaml output=mine.safetensors student.steps=1000
+"""
 
 CHECKPOINT_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -290,23 +299,21 @@ def text_bytes(path: Path) -> int:
     return sum(t.numel() * t.element_size() for name, t in weights.items() if name.startswith("text_encoder."))
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    if not arguments or arguments[0].startswith("-"):
-        Console().print(__doc__, markup=False)
-        return 2
-    try:
-        config = load_config(AlignConfig, arguments[0], arguments[1:])
-        model, tiny_config, scores = align(config)
-    except (ConfigError, FileNotFoundError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False)
-        return 2
-    save_tiny(model, tiny_config, config.output)
-    path = Path(config.output)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
+def main(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings, such as configs/align_tiny.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Single settings, over those of the file.")
+    ] = None,
+) -> None:
+    """Make both towers of tiny from public packages, without a single image, and report how well words are read."""
+    settings = load_config(AlignConfig, config, overrides or [])
+    model, tiny_config, scores = align(settings)
+    path = Path(settings.output)
+    save_tiny(model, tiny_config, path)
     sizes = f"{path.stat().st_size:,} bytes, text tower {text_bytes(path):,}"
     print_report(f"{path.name}: {sizes}", scores)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    app()

@@ -1,22 +1,26 @@
-"""Put a trained grounder into `tiny`.
+"""Put a trained grounder into `tiny`: `python -m tcl_core.pack DIRECTORY`."""
 
-    python -m tcl_core.pack out/tiny/model [OTHER/model ...] [FILE.safetensors] [background_threshold=0.2]
-
-Reads the directory that a training writes, and writes FILE.safetensors with the encoders in it, FILE.json and
-FILE.tokenizer.json: tcl_core/tiny/weights/tiny.* if none is named. Of several trainings the mean of their weights is
-taken.
-"""
-
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from tcl_core.errors import CheckpointError, ModelFileError
+from tcl_core.commands import Command, console, new_app
+from tcl_core.errors import ConfigError
 from tcl_core.load.hub import import_mean, read_model_config
 from tcl_core.tiny.file import DEFAULT_PATH, read_tiny_config, save_tiny
+
+app = new_app()
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m tcl_core.pack out/tiny/model out/tiny_short/model   (the mean of their weights, as the shipped model)
+
+python -m tcl_core.pack out/tiny/model mine.safetensors background_threshold=0.2
+"""
 
 
 def pack(directories: Sequence[Path], path: Path, background_threshold: float | None = None) -> None:
@@ -28,42 +32,59 @@ def pack(directories: Sequence[Path], path: Path, background_threshold: float | 
         background_threshold: below it a cell is background; None keeps that of the model trained on.
 
     Raises:
-        CheckpointError: a directory holds no such training, or its encoders are not where they were, or trainings are
-            too unlike to be averaged.
+        ConfigError: a directory is not there or holds no such training, or trainings are too unlike to be averaged.
+        CheckpointError: what is in it is damaged, or its encoders are not where they were.
         ModelFileError: the aligned model it was trained on is missing or damaged.
+        WriteError: the files cannot be written.
     """
     for directory in directories:
         described = read_model_config(directory)
         if described.encoder != "tiny":
-            raise CheckpointError(f"{directory} holds a grounder for {described.encoder!r}: expected one for 'tiny'")
+            raise ConfigError(f"{directory} holds a grounder for {described.encoder!r}: expected one for 'tiny'")
         if not described.decoder:
-            raise CheckpointError(f"{directory} was trained without a decoder: there is nothing of it that tiny keeps")
+            raise ConfigError(f"{directory} was trained without a decoder: there is nothing of it that tiny keeps")
     config = replace(read_tiny_config(described.tiny), decoder_width=described.width)
     if background_threshold is not None:
         config = replace(config, background_threshold=background_threshold)
     save_tiny(import_mean(directories), config, path)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    console = Console(stderr=True)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
+def main(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIRECTORY... [FILE.safetensors] [background_threshold=SHARE]",
+            help="OUTPUT/model of one training or more, and what to write: without FILE, the model inside the package.",
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Write FILE.safetensors, FILE.json and FILE.tokenizer.json: tiny's towers with the mean of trained grounders."""
     settings = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     paths = [Path(argument) for argument in arguments if "=" not in argument]
     path = paths.pop() if paths and paths[-1].suffix == ".safetensors" else DEFAULT_PATH
-    if not paths or arguments[0].startswith("-") or settings.keys() - {"background_threshold"}:
-        console.print(__doc__, markup=False)
-        return 2
-    threshold = settings.get("background_threshold")
+    if not paths:
+        raise ConfigError("no directory: expected OUTPUT/model of a training, such as out/tiny/model")
+    pack(paths, path, _background_threshold(settings))
+    console.print(f"wrote {path}", markup=False, soft_wrap=True)
+
+
+def _background_threshold(settings: dict[str, str]) -> float | None:
+    text = settings.pop("background_threshold", None)
+    if settings:
+        raise ConfigError(f"there is no setting {min(settings)!r}: expected background_threshold=SHARE, or none")
     try:
-        pack(paths, path, float(threshold) if threshold else None)
-    except (CheckpointError, ModelFileError, ValueError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 1
-    return 0
+        threshold = None if text is None else float(text)
+    except ValueError:
+        threshold = -1.0
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise ConfigError(f"background_threshold={text} given, expected a soft mask between 0 and 1")
+    return threshold
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    app()
 
 
-__all__ = ["pack"]
+__all__ = ["app", "pack"]

@@ -3,13 +3,13 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tcl_core.commands import Command, console, counting, new_app
 from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.evaluation import Evaluation, evaluate
 from tcl_core.evaluate.folder import open_folder
@@ -22,8 +22,7 @@ from tcl_core.load.model import load_model
 from tcl_core.prompts import parse_words
 from tcl_core.segment import THRESHOLD, THRESHOLD_WITH_PAMR
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True, highlight=False)
+app = new_app()
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -34,11 +33,6 @@ python -m tcl_core.evaluate street.tclb --data my_pictures --report out/report
 
 python -m tcl_core.evaluate ViT-B-16.pt --checkpoint tcl.pth --pamr --data my_pictures --report out/report
 """
-
-
-def _fail(error: object) -> NoReturn:
-    console.print(f"error: {error}", style="red", markup=False)
-    raise typer.Exit(code=2)
 
 
 def print_figures(evaluation: Evaluation) -> None:
@@ -52,7 +46,7 @@ def print_figures(evaluation: Evaluation) -> None:
     output.print(f"pointing game {100 * evaluation.pointing.score:.1f}")
 
 
-@app.command(epilog=EPILOG, no_args_is_help=True)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
 def main(
     model: Annotated[str, typer.Argument(help=f"{options.MODEL_HELP[:-1]}; or a bundle.tclb.")],
     data: Annotated[
@@ -87,47 +81,43 @@ def main(
     num_pictures: Annotated[int, typer.Option("--pictures", min=0, help="Pictures to show in the report.")] = 12,
 ) -> None:
     """Measure masks: mIoU, pixel accuracy and the pointing game, without and with background, as JSON and HTML."""
-    try:
-        left_out = tuple(word.name for word in parse_words(without)) if without.strip() else ()
-        opened = open_folder(data, split=split, without=left_out)
-        if limit:
-            opened = opened.thinned(limit)
-        with console.status("loading the model"):
-            if model.endswith(".tclb") or (Path(model) / "manifest.json").is_file():
-                _refuse_for_bundles(
-                    pretrained=pretrained,
-                    checkpoint=checkpoint,
-                    head=head,
-                    tokenizer=tokenizer,
-                    templates=template_name,
-                    background=background,
-                    threshold=threshold,
-                    kp_weight=kp_weight or None,
-                    protocol=None if protocol == "runtime" else protocol,
-                )
-                segment = bundle_segment(Path(model), opened.words, size=size, pamr=pamr)
-            else:
-                loaded = load_model(ModelChoice(model, pretrained, checkpoint, head, tokenizer))
-                segment = model_segment(
-                    loaded.model,
-                    opened.words,
-                    loaded.background_words(background, opened.words),
-                    template_name=template_name or loaded.templates,
-                    threshold=_first_given(threshold, loaded.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
-                    protocol=protocol or ("runtime" if loaded.whole_pictures else "tcl"),
-                    size=size,
-                    pamr=bool(pamr),
-                    kp_weight=kp_weight,
-                    network_size=network_size,
-                )
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bars:
-            task = bars.add_task("pictures", total=len(opened.pictures))
-            evaluation = evaluate(segment, opened, lambda done, _: bars.update(task, completed=done))
-        about = {"model": model, "command": shlex.join(sys.argv[1:])}
-        write_report(report, evaluation, segment, about, num_pictures)
-    except (ValueError, OSError) as error:
-        _fail(error)
+    left_out = tuple(word.name for word in parse_words(without)) if without.strip() else ()
+    opened = open_folder(data, split=split, without=left_out)
+    if limit:
+        opened = opened.thinned(limit)
+    with console.status("loading the model"):
+        if model.endswith(".tclb") or (Path(model) / "manifest.json").is_file():
+            _refuse_for_bundles(
+                pretrained=pretrained,
+                checkpoint=checkpoint,
+                head=head,
+                tokenizer=tokenizer,
+                templates=template_name,
+                background=background,
+                threshold=threshold,
+                kp_weight=kp_weight or None,
+                protocol=None if protocol == "runtime" else protocol,
+            )
+            segment = bundle_segment(Path(model), opened.words, size=size, pamr=pamr)
+        else:
+            loaded = load_model(ModelChoice(model, pretrained, checkpoint, head, tokenizer))
+            segment = model_segment(
+                loaded.model,
+                opened.words,
+                loaded.background_words(background, opened.words),
+                template_name=template_name or loaded.templates,
+                threshold=_first_given(threshold, loaded.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
+                protocol=protocol or ("runtime" if loaded.whole_pictures else "tcl"),
+                size=size,
+                pamr=bool(pamr),
+                kp_weight=kp_weight,
+                network_size=network_size,
+            )
+    with counting() as bars:
+        task = bars.add_task("pictures", total=len(opened.pictures))
+        evaluation = evaluate(segment, opened, lambda done, _: bars.update(task, completed=done))
+    about = {"model": model, "command": shlex.join(sys.argv[1:])}
+    write_report(report, evaluation, segment, about, num_pictures)
     print_figures(evaluation)
     console.print(f"wrote {report / 'report.html'} and {report / 'report.json'}", markup=False)
 

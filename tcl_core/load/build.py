@@ -55,7 +55,7 @@ class ModelConfig:
         """The CLIP that is meant, as every command chooses one: with `tcl`, which is what is trained.
 
         Raises:
-            WeightsError: parts that contradict each other.
+            ConfigError: parts that contradict each other.
         """
         start, tokenizer = (None if path is None else Path(path) for path in (self.start, self.tokenizer))
         return ModelChoice(self.clip, self.pretrained, start, "tcl", tokenizer)

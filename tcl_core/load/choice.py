@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tcl_core.errors import WeightsError
+from tcl_core.errors import ConfigError
 from tcl_core.towers.names import HEADS, HUB_SCHEMES
 
 RANDOM = "random"
@@ -33,7 +33,7 @@ class ModelChoice:
             of open_clip (SigLIP); None to let open_clip find it.
 
     Raises:
-        WeightsError: parts that contradict each other, or a head or file that is not there.
+        ConfigError: parts that contradict each other, or a head or file that is not there.
     """
 
     model: str = "tiny"
@@ -51,16 +51,16 @@ class ModelChoice:
         elif self.checkpoint or self.tokenizer or self.head not in (None, "tcl") or (self.pretrained and self.is_tiny):
             what = "tiny" if self.is_tiny else self.model
             leave = "--checkpoint, --head and --tokenizer" if not self.is_tiny else "the options for them"
-            raise WeightsError(f"{what} brings its own weights, head and tokenizer: leave out {leave}")
+            raise ConfigError(f"{what} brings its own weights, head and tokenizer: leave out {leave}")
 
     def _check_clip(self) -> None:
         if self.checkpoint and self.head not in (None, "tcl"):
-            raise WeightsError(f"head {self.head} is training-free and takes no checkpoint: leave out one of them")
+            raise ConfigError(f"head {self.head} is training-free and takes no checkpoint: leave out one of them")
         if self.checkpoint and not self.checkpoint.is_file():
-            raise WeightsError(f"no checkpoint {self.checkpoint}: expected a file such as tcl.pth")
+            raise ConfigError(f"no checkpoint {self.checkpoint}: expected a file such as tcl.pth")
         path = Path(self.model)
         if path.is_dir():
-            raise WeightsError(
+            raise ConfigError(
                 f"{self.model} is a directory without {TRAINED_CONFIG}: expected one that training wrote, such as "
                 f"out/toy/model, or {HUB_SCHEMES[1]}{self.model} for a snapshot of a hub"
             )
@@ -68,12 +68,12 @@ class ModelChoice:
             not self.model.startswith(HUB_SCHEMES)
         )
         if names_a_file and not path.is_file():
-            raise WeightsError(
+            raise ConfigError(
                 f"no file {self.model}: expected weights of CLIP, an open_clip name, a directory that training wrote, "
                 "or hf-hub:OWNER/NAME"
             )
         if path.is_file() and self.pretrained is not None:
-            raise WeightsError(
+            raise ConfigError(
                 f"{self.model} is a file and {self.pretrained!r} names other weights: give one, or an open_clip name "
                 "first"
             )
@@ -109,7 +109,7 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
     """Refuse a name that is not known, and say which is near.
 
     Raises:
-        WeightsError: it is not known.
+        ConfigError: it is not known.
     """
     names = list(known)
     if name in names:
@@ -120,7 +120,7 @@ def check_name(what: str, name: str, known: Iterable[str]) -> None:
     expected = "expected " + (
         f"one of {', '.join(names)}" if few else "tiny, an open_clip name, a file, a trained directory or hf-hub:NAME"
     )
-    raise WeightsError(f"no {what} {name!r}: {hint or expected}")
+    raise ConfigError(f"no {what} {name!r}: {hint or expected}")
 
 
 __all__ = ["RANDOM", "TRAINED_CONFIG", "TRAINED_WEIGHTS", "ModelChoice", "check_name"]

@@ -7,7 +7,7 @@ from typing import Any
 import open_clip
 import torch
 
-from tcl_core.errors import WeightsError
+from tcl_core.errors import ConfigError
 from tcl_core.grounder import GatedConvolution
 from tcl_core.load.choice import RANDOM, ModelChoice, check_name
 from tcl_core.model import TCL
@@ -24,8 +24,8 @@ def load_published(choice: ModelChoice, *, on_report: Callable[[ImportReport], N
         on_report: called with what became of every tensor of the checkpoint.
 
     Raises:
-        ValueError: no such name, or no weights were named for it.
-        WeightsError: weights or a tokenizer that cannot be had, are damaged, unsafe, or do not fit.
+        ConfigError, ValueError: no such name or tokenizer, or no weights were named for it.
+        WeightsError: weights that cannot be had, are damaged, unsafe, or do not fit.
     """
     model = tcl_from_clip(_clip(choice), choice.checkpoint, choice.chosen_head, on_report=on_report)
     if choice.pretrained == RANDOM:
@@ -51,18 +51,18 @@ def named_tokenizer(path: Path, name: str) -> Any:
     """Open a Hugging Face tokenizer from a directory, with the cleaning that open_clip's model asks for.
 
     Raises:
-        WeightsError: no tokenizer there, or the model has CLIP's own.
+        ConfigError: no tokenizer there, or the model has CLIP's own.
     """
     directory = path.parent if path.name == "tokenizer.json" else path
     missing = [file for file in ("tokenizer.json", "tokenizer_config.json") if not (directory / file).is_file()]
     if missing:
-        raise WeightsError(
+        raise ConfigError(
             f"no {' and no '.join(missing)} in {directory}: expected a directory with both, as the model's page on the "
             "Hugging Face hub has them (a sentencepiece .model alone does not say which token pads)"
         )
     text = (open_clip.get_model_config(name) or {}).get("text_cfg", {})
     if not text.get("hf_tokenizer_name"):
-        raise WeightsError(f"{name} has CLIP's own tokenizer: leave --tokenizer out")
+        raise ConfigError(f"{name} has CLIP's own tokenizer: leave --tokenizer out")
     return open_clip.tokenizer.HFTokenizer(
         str(directory), context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
     )

@@ -1,29 +1,24 @@
-"""Train TCL.
-
-    python -m tcl_core.train CONFIG.yaml [MORE.yaml ...] [key=value ...] [--resume] [--dry-run]
-    torchrun --nproc-per-node 8 -m tcl_core.train CONFIG.yaml ...
-
-Later files and `key=value` override earlier ones. `--resume` goes on from the last checkpoint in the output, if there
-is one. `--dry-run` checks the data, estimates memory and time, and stops.
-"""
+"""Train TCL: `python -m tcl_core.train CONFIG.yaml`."""
 
 import contextlib
 import json
 import os
-import sys
-from collections.abc import Iterator, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
+import typer
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tcl_core.atomic_file import write_atomically
+from tcl_core.commands import STOPPED, Command, counting, new_app
 from tcl_core.config import load_config
-from tcl_core.errors import CheckpointError, ConfigError, TrainingError
+from tcl_core.errors import ConfigError
 from tcl_core.load.build import load_towers, with_grounder
 from tcl_core.model import TCL
 from tcl_core.train.allocator import keep_freed_memory
@@ -34,11 +29,24 @@ from tcl_core.train.journal import journal
 from tcl_core.train.loading import open_data, parts_from
 from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.toy import pretrain
-from tcl_core.train.trainer import BEST, LAST, Trainer, plain_config, stop_requests
+from tcl_core.train.trainer import BEST, LAST, Trainer, plain_config
 from tcl_core.train.validation import build_validator
 
-# Distinguishes "you gave it something wrong" from "it went wrong" for scripts.
-USAGE, FAILURE = 2, 1
+app = new_app()
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m tcl_core.train configs/toy.yaml
+
+python -m tcl_core.train configs/toy.yaml steps=2000 losses.tcl_v=0.05 output=out/longer
+
+python -m tcl_core.train configs/toy.yaml --resume   (goes on from the last checkpoint in the output)
+
+python -m tcl_core.train configs/tcl_vitb16.yaml configs/ablations/E.yaml --dry-run   (one file over another)
+
+torchrun --nproc-per-node 8 -m tcl_core.train configs/tcl_vitb16.yaml
+"""
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:
@@ -113,7 +121,25 @@ def check_output(config: TrainConfig, resume: bool) -> Path | None:
     return last if last.is_file() else None
 
 
-def train(config: TrainConfig, *, resume: bool = False, dry_run: bool = False, console: Console | None = None) -> TCL:
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM, which cluster schedulers send before they kill, into a question to ask between steps."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    dry_run: bool = False,
+    console: Console | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TCL:
     """Run a training.
 
     Args:
@@ -121,17 +147,20 @@ def train(config: TrainConfig, *, resume: bool = False, dry_run: bool = False, c
         resume: go on from the output's last checkpoint, if there is one.
         dry_run: stop before the first step.
         console: for reports.
+        stop: asked after every step; then the state is saved and the run ends.
 
     Returns:
         The model as trained so far; with averaged weights, if they are kept.
 
     Raises:
         ConfigError: settings or data that cannot be trained with.
+        DataError: too many samples are bad.
         CheckpointError: a checkpoint that cannot be read or written.
+        WriteError: another file that cannot be written.
         TrainingError: a loss is not finite.
     """
     device = pick_device(config.device)
-    with processes(device) as gather, stop_requests() as stop:
+    with processes(device) as gather:
         console = console or Console(stderr=True, quiet=gather.rank > 0)
         checkpoint = check_output(config, resume)
         source = open_data(config, gather, console)
@@ -158,18 +187,16 @@ def starting_model(config: TrainConfig, console: Console) -> TCL:
     """Make what is trained: towers, and the grounder to begin with. The toy's towers are trained first."""
     towers = load_towers(config.model, config.seed)
     if config.model.encoder == "toy":
-        columns = (TextColumn("a toy CLIP first"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bars:
-            task = bars.add_task("", total=config.model.toy_steps)
+        with counting(shown_on=console) as bars:
+            task = bars.add_task("a toy CLIP first", total=config.model.toy_steps)
             pretrain(towers, config.model.toy_steps, config.seed, progress=lambda n, _: bars.update(task, completed=n))
     return with_grounder(config.model, towers, config.seed)
 
 
 def _write_config(config: TrainConfig, gather: Gather) -> None:
     if gather.rank == 0:
-        path = Path(config.output)
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "config.json").write_text(json.dumps(plain_config(config), indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(plain_config(config), indent=1) + "\n"
+        write_atomically(Path(config.output) / "config.json", text.encode())
 
 
 def _finish(trainer: Trainer, console: Console) -> None:
@@ -184,24 +211,31 @@ def _finish(trainer: Trainer, console: Console) -> None:
         console.print(f"model in {output / 'model'}", markup=False)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    console = Console(stderr=True)
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
+def main(
+    settings: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONFIG.yaml [MORE.yaml]... [KEY=VALUE]...",
+            help="Settings: files, later ones over earlier ones, and single values over all files.",
+            show_default=False,
+        ),
+    ],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the output, if there is one.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the data, estimate memory and time, and stop.")
+    ] = False,
+) -> None:
+    """Train TCL on image-text pairs, on one process or as many as torchrun starts; SIGTERM saves and ends."""
     keep_freed_memory()
-    if not arguments or flags & {"-h", "--help"}:
-        console.print(__doc__, markup=False)
-        return 0 if arguments else USAGE
-    try:
-        if unknown := flags - {"--resume", "--dry-run"}:
-            raise ConfigError(f"no option {', '.join(sorted(unknown))}: expected --resume or --dry-run")
-        config = read_config([argument for argument in arguments if argument not in flags])
-        train(config, resume="--resume" in flags, dry_run="--dry-run" in flags)
-    except (ConfigError, CheckpointError, TrainingError, FileNotFoundError, ValueError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return FAILURE if isinstance(error, CheckpointError | TrainingError) else USAGE
-    return 0
+    config = read_config(settings)
+    with stop_requests() as asked:
+        train(config, resume=resume, dry_run=dry_run, stop=asked)
+    if asked():
+        raise typer.Exit(STOPPED + signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    app()

@@ -1,6 +1,4 @@
-"""A trained grounder as a directory in the layout of the Hugging Face hub: config.json and model.safetensors.
-
-    python -m tcl_core.hub CHECKPOINT DIRECTORY
+"""A trained grounder in the layout of the Hugging Face hub: `python -m tcl_core.hub CHECKPOINT DIRECTORY`.
 
 The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`); `tcl_core.load.hub` reads it.
 """
@@ -8,16 +6,24 @@ The directory can be uploaded as it is (`hf upload OWNER/NAME DIRECTORY`); `tcl_
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
+import typer
 from safetensors.torch import save
 
 from tcl_core.atomic_file import write_together
-from tcl_core.errors import CheckpointError
+from tcl_core.commands import Command, console, new_app
 from tcl_core.load.choice import TRAINED_CONFIG, TRAINED_WEIGHTS
 from tcl_core.load.hub import ENCODERS, FORMAT_VERSION, MODEL_TYPE, tensors_below
 from tcl_core.train.checkpoint import read_checkpoint
+
+app = new_app()
+
+EPILOG = """
+[bold]Examples[/bold]
+
+python -m tcl_core.hub out/toy/last.safetensors out/toy/last   (training itself writes out/toy/model at its end)
+"""
 
 
 def export_model(checkpoint: Path, directory: Path) -> None:
@@ -50,18 +56,16 @@ def export_model(checkpoint: Path, directory: Path) -> None:
     write_together({directory / TRAINED_WEIGHTS: weights, directory / TRAINED_CONFIG: text.encode()})
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    console = Console(stderr=True)
-    if len(arguments) != 2 or arguments[0].startswith("-"):
-        console.print(__doc__, markup=False)
-        return 2
-    try:
-        export_model(Path(arguments[0]), Path(arguments[1]))
-    except CheckpointError as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 1
-    return 0
+@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
+def main(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="What training wrote: OUTPUT/last.safetensors or best.safetensors.")
+    ],
+    directory: Annotated[Path, typer.Argument(help="To write config.json and model.safetensors to.")],
+) -> None:
+    """Write a trained grounder in the layout of the Hugging Face hub, which every command takes as a model."""
+    export_model(checkpoint, directory)
+    console.print(f"wrote {directory}", markup=False, soft_wrap=True)
 
 
-__all__ = ["export_model"]
+__all__ = ["app", "export_model"]

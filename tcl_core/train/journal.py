@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TextColumn
 from torch import Tensor
 
+from tcl_core.commands import counting
 from tcl_core.errors import ConfigError
 from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.trainer import StepResult, Trainer
@@ -63,8 +64,7 @@ def journal(config: TrainConfig, trainer: Trainer, console: Console) -> Iterator
         yield None
         return
     writer = _tensorboard(Path(config.output) / "tensorboard", trainer.step) if config.tensorboard else None
-    columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+    with counting(TextColumn("{task.fields[loss]}"), shown_on=console, transient=False) as progress:
         task = progress.add_task("train", total=config.steps, completed=trainer.step, loss="")
         yield Journal(config, trainer, progress, task, writer)
     if writer:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -41,17 +40,6 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 FREE = {"output", "device", "tensorboard", "validation", "chunk", "recompute"}
 FREE |= {"log_every", "validate_every", "save_every"}
 FREE_DATA = {"num_workers", "part_size", "most_bad"}
-
-
-@contextlib.contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM, which cluster schedulers send before they kill, into a question to ask between steps."""
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass
@@ -373,4 +361,4 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
     return found
 
 
-__all__ = ["BEST", "LAST", "StepResult", "Trainer", "plain_config", "stop_requests"]
+__all__ = ["BEST", "LAST", "StepResult", "Trainer", "plain_config"]

@@ -130,7 +130,7 @@ def test_what_is_no_picture(runner: CliRunner, tmp_path: Path, content: bytes) -
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     code, output = run(runner, path, "--classes", "red")
-    assert code == 2
+    assert code == 1  # it is there, and damaged
     assert "no picture" in " ".join(output.split())
 
 
@@ -181,17 +181,24 @@ def test_the_legend_has_one_colour_for_every_word_that_is_seen(count: int) -> No
     assert areas == {label: 17 * 17 * (label <= count) for label in areas}  # greys are those of the letters, too
 
 
-def test_nothing_is_half_written(tmp_path: Path) -> None:
-    """Oracle: the folder before."""
+def test_a_missing_picture(runner: CliRunner, tmp_path: Path) -> None:
+    code, output = run(runner, tmp_path / "gone.png", "--classes", "red")
+    assert code == 2
+    assert "no picture" in " ".join(output.split())
 
-    class Broken(Image.Image):
-        def save(self, file, **_):  # type: ignore[no-untyped-def, override]
-            file.write(b"half")
-            raise OSError("disk full")
 
-    path = tmp_path / "labels.png"
-    path.write_bytes(b"before")
-    with pytest.raises(OSError, match="disk full"):
-        save_picture(Broken(), path)
-    assert [file.name for file in tmp_path.iterdir()] == ["labels.png"]
-    assert path.read_bytes() == b"before"
+def test_an_output_that_cannot_be_written(runner: CliRunner, picture: Path) -> None:
+    (picture.parent / "out").touch()
+    code, output = run(runner, picture, "--classes", "red")
+    assert code == 1
+    assert "out/overlay.png cannot be written" in " ".join(output.split())
+
+
+def test_saved_pictures_are_as_open_as_others(tmp_path: Path) -> None:
+    """Oracle: the mode of a file that `open` makes, and Pillow's reading of the pixels."""
+    picture = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(2, 2, 3))
+    save_picture(picture, tmp_path / "saved.png")
+    (tmp_path / "ordinary").touch()
+    assert (tmp_path / "saved.png").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+    with Image.open(tmp_path / "saved.png") as saved:
+        assert np.array_equal(np.array(saved), np.array(picture))

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import typer
 
-from tcl_core.align.__main__ import AlignConfig, align, fit_projection, main, mean_feature, print_report, text_bytes
+from tcl_core.align.__main__ import AlignConfig, align, app, fit_projection, mean_feature, print_report, text_bytes
 from tcl_core.align.distil import (
     Course,
     StudentConfig,
@@ -249,11 +250,20 @@ def test_shipped_settings_are_valid() -> None:
         load_config(AlignConfig, CONFIG, ["student.step=1"])
 
 
+def status(command: typer.Typer, *arguments: str | Path) -> int:
+    """Run a command and return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        command([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
 def test_command_reports_errors_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Oracle: exit status 2 and the name of what is wrong."""
-    assert main([str(CONFIG), "sead=1"]) == 2
+    """Oracle: exit status 2 for what cannot be, 1 for what fails, and the name of what is wrong."""
+    assert status(app, CONFIG, "sead=1") == 2
     assert "'seed'" in capsys.readouterr().err
-    assert main([]) == 2
+    assert status(app, tmp_path / "gone.yaml") == 2
+    assert "no such file" in capsys.readouterr().err
+    assert status(app) == 2
 
 
 @needs_align

@@ -1,5 +1,6 @@
 """Frozen features on disk."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from tcl_core.atomic_file import write_atomically
 from tcl_core.data.batches import Encoded
 from tcl_core.data.features import FeatureStore
 from tcl_core.data.scenes import draw_scene
@@ -89,6 +91,34 @@ def test_an_interrupted_encoding_goes_on(tmp_path: Path, reencode_size: int) -> 
         whole[name] = whole[name][: done - 1] + bytes([whole[name][done - 1] ^ 1]) + whole[name][done:]
         (directory / name).write_bytes(whole[name][:done] + bytes(len(whole[name]) - done))
     (tmp_path / "run" / "last.safetensors").unlink()
+    train(config, console=QUIET)
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == whole
+
+
+def test_an_encoding_that_is_killed_while_it_saves_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: the finished files, byte for byte; killed between the captions and the note of how many are done."""
+    directory = tmp_path / "features"
+    config = settings(tmp_path / "run", features=directory)
+    train(config, console=QUIET)
+    whole = {path.name: path.read_bytes() for path in directory.iterdir()}
+    for path in directory.iterdir():
+        path.unlink()
+    (tmp_path / "run" / "last.safetensors").unlink()
+    monkeypatch.setattr("tcl_core.data.features.SAVE_EVERY", 1)  # after the first 16 of 20
+    written: list[str] = []
+
+    def killed(path: Path, data: bytes) -> None:
+        if written.count("features.json") and path.name == "features.json":
+            raise KeyboardInterrupt
+        written.append(path.name)
+        write_atomically(path, data)
+
+    monkeypatch.setattr("tcl_core.data.features.write_atomically", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, console=QUIET)
+    assert json.loads((directory / "features.json").read_text())["done"] == 16
+    assert len(json.loads((directory / "captions.json").read_text())) == 20
+    monkeypatch.undo()
     train(config, console=QUIET)
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == whole
 

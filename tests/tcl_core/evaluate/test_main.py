@@ -286,19 +286,38 @@ class TestCommand:
         assert "pointing game" in result.output
 
     @pytest.mark.parametrize(
-        ("options", "message"),
+        ("options", "message", "code"),
         [
-            (("tiny", "--split", "dev"), "expected lines of NAME<tab>SPLIT"),
-            (("tiny", "--without", "sky, grass"), "leaves no word"),
-            (("tinny",), "no model 'tinny'"),
-            (("none.tclb",), "none.tclb"),
-            (("runtime/models/tiny.tclb", "--head", "naclip"), "--head with a bundle"),
+            (("tiny", "--split", "dev"), "expected lines of NAME<tab>SPLIT", 2),
+            (("tiny", "--without", "sky, grass"), "leaves no word", 2),
+            (("tiny", "--data", "nowhere"), "no nowhere/classes.txt", 2),
+            (("tiny", "--without", "mountain"), "no class 'mountain'", 2),
+            (("tinny",), "no model 'tinny'", 2),
+            (("none.tclb",), "none.tclb", 2),
+            (("broken.tclb",), "has no manifest.json", 1),
+            (("broken.pt",), "is a web page", 1),
+            (("tiny", "--data", "damaged"), "cannot be read", 1),
+            (("runtime/models/tiny.tclb", "--head", "naclip"), "--head with a bundle", 2),
         ],
     )
-    def test_bad_options(self, folder: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
-        arguments = [*options, "--data", str(folder), "--report", str(tmp_path / "out")]
+    def test_bad_options(
+        self,
+        folder: Path,
+        tmp_path: Path,
+        options: tuple[str, ...],
+        message: str,
+        code: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """What cannot be asked for ends with 2; what is there and cannot be used, with 1."""
+        (tmp_path / "broken.tclb").mkdir()
+        (tmp_path / "broken.pt").write_bytes(b"<html>")
+        damaged = write_folder(tmp_path / "damaged", random_masks(1, 2), "red\ngreen\n")
+        (damaged / "masks" / "p0.png").write_bytes(b"<html>")
+        monkeypatch.chdir(tmp_path)
+        arguments = ["--data", str(folder), "--report", str(tmp_path / "out"), *options]
         result = CliRunner().invoke(command.app, arguments)
-        assert result.exit_code == 2
+        assert result.exit_code == code, result.output
         assert message in " ".join(result.output.split())
         assert not (tmp_path / "out").exists()
 

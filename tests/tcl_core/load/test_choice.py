@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tcl_core.errors import WeightsError
+from tcl_core.errors import ConfigError
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.model import load_model
 from tcl_core.load.options import Head, Templates
@@ -33,18 +33,18 @@ from tcl_core.towers.names import HEADS
     ],
 )
 def test_parts_that_contradict_each_other_are_refused(parts: dict[str, Any], message: str) -> None:
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(ConfigError, match=message):
         ModelChoice(**parts)
 
 
 def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"is a directory without config\.json: expected one that training wrote"):
+    with pytest.raises(ConfigError, match=r"is a directory without config\.json: expected one that training wrote"):
         ModelChoice(str(tmp_path))
 
 
 def test_a_file_brings_its_own_weights(tmp_path: Path) -> None:
     (tmp_path / "clip.pt").write_bytes(b"")
-    with pytest.raises(WeightsError, match="is a file and 'openai' names other weights"):
+    with pytest.raises(ConfigError, match="is a file and 'openai' names other weights"):
         ModelChoice(str(tmp_path / "clip.pt"), pretrained="openai")
 
 
@@ -52,7 +52,7 @@ def test_a_trained_directory_has_a_head_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert ModelChoice(str(tmp_path)).chosen_head == "tcl"
     assert ModelChoice(str(tmp_path), pretrained="moved/ViT-B-16.pt").kind == "trained"
-    with pytest.raises(WeightsError, match="brings its own weights, head and tokenizer"):
+    with pytest.raises(ConfigError, match="brings its own weights, head and tokenizer"):
         ModelChoice(str(tmp_path), head="sclip")
 
 

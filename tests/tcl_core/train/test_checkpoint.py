@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tcl_core.errors import CheckpointError
+from tcl_core.errors import CheckpointError, ConfigError
 from tcl_core.load.fingerprint import fingerprint
 from tcl_core.train.checkpoint import (
     Checkpoint,
@@ -78,7 +78,7 @@ def test_a_damaged_checkpoint_is_refused(keep: int, checkpoint: Checkpoint, tmp_
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint .*expected last.safetensors"):
+    with pytest.raises(ConfigError, match="no checkpoint .*expected last.safetensors"):
         read_checkpoint(tmp_path / "gone.safetensors")
     save_file({"a": torch.zeros(2)}, tmp_path / "weights.safetensors")
     with pytest.raises(CheckpointError, match="holds weights only"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,11 +10,13 @@ import time
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+import typer
 import webdataset
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
@@ -25,11 +28,11 @@ from tcl_core.evaluate.metrics import confusion_of, mean_iou
 from tcl_core.grounder import similarity
 from tcl_core.load.build import build_model
 from tcl_core.load.hub import import_model
-from tcl_core.train.__main__ import main, read_config, train
+from tcl_core.train.__main__ import app, read_config, train
 from tcl_core.train.checkpoint import read_checkpoint
 from tcl_core.train.estimate import estimate
 from tcl_core.train.gather import SingleProcess
-from tcl_core.train.hub import main as hub_main
+from tcl_core.train.hub import app as hub
 from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.toy import scene_images
 from tcl_core.train.trainer import Trainer, plain_config
@@ -53,14 +56,23 @@ def settings(output: Path, *overrides: str) -> list[str]:
     return [TOY, *SMALL, f"output={output}", *overrides]
 
 
+def status(command: typer.Typer, *arguments: str | Path) -> int:
+    """Run a command and return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        command([str(argument) for argument in arguments])
+    return int(ended.value.code or 0)
+
+
 def run(output: Path, *overrides: str, flags: tuple[str, ...] = ()) -> int:
-    return main([*settings(output, *overrides), *flags])
+    return status(app, *settings(output, *overrides), *flags)
 
 
-def start(output: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(output: Path, *overrides: str, listen: signal.Signals = signal.SIGTERM) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tcl_core.train", *settings(output, *overrides)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    # Whoever starts the tests in the background has signals ignored, and children inherit that.
+    heard = partial(signal.signal, listen, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str], at_least: int) -> int:
@@ -91,17 +103,16 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert run(tmp_path / "killed", *options, flags=("--resume",)) == 0
     assert run(tmp_path / "whole", *options) == 0
     assert same_tensors(tmp_path / "killed" / "last.safetensors", tmp_path / "whole" / "last.safetensors")
-    assert not list((tmp_path / "killed").glob("*.tmp"))
 
 
 @pytest.mark.slow
-def test_a_terminated_run_saves_and_ends_well(tmp_path: Path) -> None:
+def test_a_terminated_run_saves_and_says_so(tmp_path: Path) -> None:
     """SIGTERM, as cluster schedulers send it."""
     process = start(tmp_path, "steps=5000", "save_every=2")
     wait_for(tmp_path / "last.safetensors", process, 2)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
+    assert process.returncode == 128 + signal.SIGTERM, said
     step = read_checkpoint(tmp_path / "last.safetensors").state["step"]
     assert f"stopped after step {step}; --resume goes on" in said
 
@@ -149,7 +160,7 @@ def test_an_exported_model_is_the_trained_one(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(loaded(images, tokens).mask_logits, trained(images, tokens).mask_logits)
     assert {item.name for item in (tmp_path / "model").iterdir()} == {"config.json", "model.safetensors"}
-    assert hub_main([str(tmp_path / "last.safetensors"), str(tmp_path / "again")]) == 0
+    assert status(hub, tmp_path / "last.safetensors", tmp_path / "again") == 0
     assert same_tensors(tmp_path / "again" / "model.safetensors", tmp_path / "model" / "model.safetensors")
     tensors = load_file(tmp_path / "last.safetensors")
     name = "decoder.0.first.conv.weight"
@@ -173,8 +184,45 @@ def test_an_exported_model_refuses_other_encoders_and_damage(tmp_path: Path) -> 
     (tmp_path / "model" / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CheckpointError, match="is missing or damaged"):
         import_model(tmp_path / "model")
-    assert hub_main([str(tmp_path / "gone"), str(tmp_path / "x")]) == 1
-    assert hub_main([]) == 2
+    with pytest.raises(ConfigError, match="expected a directory that training wrote"):
+        import_model(tmp_path / "gone")
+
+
+def test_weights_of_another_export_are_noticed(tmp_path: Path) -> None:
+    """What a process that is killed between its two renames leaves: new weights beside the old config.json."""
+    assert run(tmp_path, "steps=1") == 0
+    assert run(tmp_path, "steps=2", "output=" + str(tmp_path / "other")) == 0
+    shutil.copy(tmp_path / "other" / "model" / "model.safetensors", tmp_path / "model")
+    with pytest.raises(CheckpointError, match="is not the one that config.json beside it was written with"):
+        import_model(tmp_path / "model")
+
+
+def test_an_export_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    """The process may write files smaller than the weights only, which fails like a full disk does."""
+    assert run(tmp_path, "steps=1") == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
+    code = (
+        "import resource, signal; from tcl_core.train.hub import app;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); app()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "last.safetensors"), str(tmp_path / "model")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "model.safetensors cannot be written (File too large): make room" in done.stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
+
+
+def test_the_export_command_ends_with_the_same_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"short")
+    assert status(hub, tmp_path / "gone", tmp_path / "x") == 2
+    assert status(hub, tmp_path / "broken.safetensors", tmp_path / "x") == 1
+    assert status(hub, tmp_path / "gone") == 2
+    said = capsys.readouterr().err
+    assert "no checkpoint" in said
+    assert "damaged or no checkpoint" in " ".join(said.split())
+    assert "Missing argument" in said
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_loss_that_is_not_finite_stops_and_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,8 +257,8 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(
 ) -> None:
     assert run(tmp_path, "steps=2") == 0
     assert run(tmp_path, "steps=2") == 2
-    assert run(tmp_path, "steps=2", "losses.tcl_v=0.3", flags=("--resume",)) == 1
-    assert run(tmp_path, "steps=2", "model.toy_steps=1", flags=("--resume",)) == 1
+    assert run(tmp_path, "steps=2", "losses.tcl_v=0.3", flags=("--resume",)) == 2
+    assert run(tmp_path, "steps=2", "model.toy_steps=1", flags=("--resume",)) == 2
     assert run(tmp_path, "steps=2", "log_every=1", "data.part_size=4", flags=("--resume",)) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "holds a run: add --resume" in said
@@ -221,13 +269,12 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "python -m tcl_core.train CONFIG.yaml"),
         (["steps=3"], "no configuration: expected a YAML file"),
         ([TOY, "lossess.tcl_v=1"], "the nearest is 'losses.tcl_v'"),
         ([TOY, "gone.yaml"], "gone.yaml cannot be read"),
         ([TOY, "losses.tcl_v=-1"], "expected numbers of 0 or more"),
         ([TOY, "data.sources=[{kind: folder, pth: x}]"], "pth"),
-        ([TOY, "--resum"], "no option --resum"),
+        ([TOY, "--resum"], "No such option"),
         ([TOY, "data.batch_size=10"], "batch_size 10 in parts of 32"),
         ([TOY, "device=cuda"], "no usable GPU"),
         ([TOY, "model.encoder=clip"], "model.clip is empty"),
@@ -239,8 +286,27 @@ def test_wrong_settings_are_told(
     if "device=cuda" in arguments and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     extra = [f"output={tmp_path}", "model.toy_steps=0"] if TOY in arguments else []
-    assert main(arguments + extra) == 2
+    assert status(app, *arguments, *extra) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_arguments_the_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(app) == 2
+    assert status(app, "--help") == 0
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("torchrun --nproc-per-node 8 -m tcl_core.train") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_end_it_at_once_with_the_checkpoint_before(number: signal.Signals, tmp_path: Path) -> None:
+    process = start(tmp_path, "steps=5000", "save_every=2", listen=number)
+    wait_for(tmp_path / "last.safetensors", process, 2)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert "Traceback" not in said
+    assert read_checkpoint(tmp_path / "last.safetensors").state["step"] % 2 == 0
+    assert not list(tmp_path.glob(".*"))
 
 
 @pytest.fixture
@@ -275,17 +341,17 @@ def test_training_passes_over_damage_and_counts_it(
     assert "1 x shard cut short or damaged" in said
     assert "1 x image empty" in said
     assert "1 x caption empty" in said
-    assert run(tmp_path / "strict", source, "steps=20", "data.most_bad=0.2") == 2
+    assert run(tmp_path / "strict", source, "steps=20", "data.most_bad=0.2") == 1
     assert "more than 20.0% (data.most_bad)" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_full_disk_stops_the_run_with_its_checkpoint_intact(tmp_path: Path) -> None:
     """The process may not write files as large as the last checkpoint, which fails like a full disk does."""
     code = (
-        "import resource, signal, sys; from tcl_core.train.__main__ import main;"
+        "import resource, signal; from tcl_core.train.__main__ import app;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (CAP, CAP));"
-        "sys.exit(main(sys.argv[1:]))"
+        "app()"
     )
     # With frozen blocks the first checkpoints lack the blocks' moments; those of the second phase are larger.
     options = ("steps=4", "save_every=1", "blocks_from_step=2")
