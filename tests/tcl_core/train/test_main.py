@@ -171,7 +171,7 @@ def test_an_exported_model_refuses_other_encoders_and_damage(tmp_path: Path) -> 
     assert run(tmp_path, "steps=1") == 0
     config = tmp_path / "model" / "config.json"
     described = json.loads(config.read_text())
-    config.write_text(json.dumps(described | {"seed": 1}))
+    config.write_text(json.dumps(described | {"encoders_sha256": 64 * "0"}))
     with pytest.raises(CheckpointError, match="was trained on other encoders than toy has"):
         import_model(tmp_path / "model")
     config.write_text(json.dumps(described | {"model": {**described["model"], "decoder": False}}))
