@@ -206,11 +206,13 @@ def official_grounder(state: Mapping[str, Tensor], encoder: ViTEncoder, path: st
         raise ValueError(f"an encoder with {encoder.num_late} late block(s): expected those that {path} owns")
     num_stages = 1 + max((int(match[1]) for name in state if (match := STAGE.fullmatch(name))), default=-1)
     grounder = grounder_for(encoder, num_stages)
-    keys = tuple(_imported(name, value, encoder) for name, value in state.items())
-    left_over = [key.source for key in keys if not key.target and not key.note]
+    places = {name: _place(name, encoder) for name in state}
+    left_over = [name for name, place in places.items() if place is None]
     if left_over:
         raise WeightsError(f"{path} has names that are not known here: {', '.join(left_over[:8])}")
-    loaded = {key.target: _adapted(key, state[key.source]) for key in keys if key.target}
+    found = {name: place for name, place in places.items() if place is not None}
+    keys = tuple(ImportedKey(name, tuple(state[name].shape), to.target, to.note) for name, to in found.items())
+    loaded = {to.target: to.adapted(state[name]) for name, to in found.items() if to.target}
     load_strictly(grounder, loaded, path)
     return grounder, ImportReport(path, keys)
 
@@ -229,39 +231,42 @@ def _num_owned_blocks(state: Mapping[str, Tensor], encoder: ViTEncoder, path: st
     return len(owned)
 
 
-def _imported(name: str, value: Tensor, encoder: ViTEncoder) -> ImportedKey:
-    target, note = "", ""
+@dataclass(frozen=True)
+class _Place:
+    """The parameter that a tensor goes to, how that reads in a report, and what is done with the tensor on the way."""
+
+    target: str
+    note: str = "loaded"
+    adapted: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+
+def _place(name: str, encoder: ViTEncoder) -> _Place | None:
+    """Find the place of a tensor, which may be nowhere; None if the name is not known."""
     if match := BLOCK.fullmatch(name):
-        target, note = _imported_block(int(match[1]), match[2], encoder)
-    elif match := STAGE.fullmatch(name):
+        return _place_in_block(int(match[1]), match[2], encoder)
+    if match := STAGE.fullmatch(name):
         part = match[3].replace("gate.gate", "gate")
-        target, note = f"decoder.{match[1]}.{CONVOLUTION_NAMES[match[2]]}.{part}", "loaded"
-    elif name in OTHER_NAMES:
-        target, note = OTHER_NAMES[name], "transposed" if name.endswith(".proj") else "loaded"
-    elif any(name.startswith(prefix) for prefix in FROZEN):
-        note = "equal to the given CLIP, which is used"
-    else:
-        note = next((why for prefix, why in IGNORED.items() if name.startswith(prefix)), "")
-    return ImportedKey(name, tuple(value.shape), target, note)
+        return _Place(f"decoder.{match[1]}.{CONVOLUTION_NAMES[match[2]]}.{part}")
+    if name in OTHER_NAMES:
+        target = OTHER_NAMES[name]
+        return _Place(target, "transposed", lambda matrix: matrix.T) if name.endswith(".proj") else _Place(target)
+    if any(name.startswith(prefix) for prefix in FROZEN):
+        return _Place("", "equal to the given CLIP, which is used")
+    return next((_Place("", why) for prefix, why in IGNORED.items() if name.startswith(prefix)), None)
 
 
-def _imported_block(number: int, part: str, encoder: ViTEncoder) -> tuple[str, str]:
+def _place_in_block(number: int, part: str, encoder: ViTEncoder) -> _Place | None:
     if part not in BLOCK_NAMES:
-        return "", ""
+        return None
     last = len(encoder.blocks)
     if number < last:
-        return f"blocks.blocks.{number - (last + 1 - encoder.num_late)}.{BLOCK_NAMES[part]}", "loaded"
+        return _Place(f"blocks.blocks.{number - (last + 1 - encoder.num_late)}.{BLOCK_NAMES[part]}")
     home = "blocks.module." if encoder.num_late == 1 else "blocks.final_block."
-    note = "rows of the values; queries and keys have no effect" if part.startswith("attn.in_proj") else "loaded"
-    return home + FINAL_BLOCK_NAMES[part], note
-
-
-def _adapted(key: ImportedKey, value: Tensor) -> Tensor:
-    if key.note == "transposed":
-        return value.T
-    if key.note.startswith("rows of the values"):
-        return value[2 * (value.shape[0] // 3) :]
-    return value
+    target = home + FINAL_BLOCK_NAMES[part]
+    if part.startswith("attn.in_proj"):
+        note = "rows of the values; queries and keys have no effect"
+        return _Place(target, note, lambda rows: rows[2 * (rows.shape[0] // 3) :])
+    return _Place(target)
 
 
 def _check_frozen_parts(state: Mapping[str, Tensor], clip: ClipModel, path: str) -> None:
