@@ -6,7 +6,6 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -17,6 +16,7 @@ from runtime.doctor.finding import Finding, Status
 from runtime.doctor.nvidia import JETSON_RELEASE, examine_nvidia
 from runtime.engines.onnx import PROVIDERS, OnnxRuntimeEngine
 from runtime.errors import TclEdgeError
+from runtime.sinks.display import has_screen, user_interface
 
 
 def examine() -> Iterator[Finding]:
@@ -92,16 +92,14 @@ def _opencv() -> Iterator[Finding]:
         status: Status = "ok" if have else "problem" if part == "FFMPEG" else "note"
         fix = "" if have or part != "FFMPEG" else "pip install --force-reinstall opencv-python-headless"
         yield Finding(f"cv2 {part}", status, "yes" if have else f"no: {needed_for} will not open", fix)
-    interface = re.search(r"GUI:\s+(\S+)", built)
-    if interface is None or interface[1] == "NONE":
+    interface = user_interface()
+    if interface is None:
         fix = "pip uninstall opencv-python-headless && pip install opencv-python"
         yield Finding("cv2 window", "note", "no: the sink `display` will not open", fix)
-    elif sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        yield Finding(
-            "cv2 window", "note", f"{interface[1]}, but there is no screen", "export DISPLAY=:0, or --headless"
-        )
+    elif not has_screen():
+        yield Finding("cv2 window", "note", f"{interface}, but there is no screen", "export DISPLAY=:0, or --headless")
     else:
-        yield Finding("cv2 window", "ok", interface[1])
+        yield Finding("cv2 window", "ok", interface)
 
 
 def _onnxruntime() -> Iterator[Finding]:

@@ -39,6 +39,15 @@ class DisplaySink(Sink):
 
 def has_window() -> bool:
     """Tell whether this OpenCV can open a window on this machine."""
-    interface = re.search(r"GUI:\s+(\S+)", cv2.getBuildInformation())
-    screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    return screen and interface is not None and interface[1] != "NONE"
+    return has_screen() and user_interface() is not None
+
+
+def has_screen() -> bool:
+    """Tell whether there is a screen to open a window on, which elsewhere than on Linux there always is."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def user_interface() -> str | None:
+    """Name what this OpenCV opens windows with, as QT5 or GTK3; None if it cannot."""
+    built = re.search(r"GUI:\s+(\S+)", cv2.getBuildInformation())
+    return None if built is None or built[1] == "NONE" else built[1]

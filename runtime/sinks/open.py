@@ -1,8 +1,4 @@
-"""Where results go: video file, overlay pictures, class-index masks, a window.
-
-A file appears under its name only when it is complete; what was written until an error stays beside it as
-`NAME.partial.EXT`, so that nothing is lost and nothing half-written is mistaken for a result.
-"""
+"""Open a sink given as text."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What takes results, and where their files go.
+"""What a sink of results is.
 
 A file appears under its name only when it is complete; what was written until an error stays beside it as
 `NAME.partial.EXT`, so that nothing is lost and nothing half-written is mistaken for a result.

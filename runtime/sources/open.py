@@ -1,7 +1,4 @@
-"""Where frames come from: video file, pictures, camera, test pattern.
-
-Files keep every frame; a camera keeps the newest and counts what it drops.
-"""
+"""Open a source given as text."""
 
 import glob
 from pathlib import Path
