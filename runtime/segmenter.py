@@ -34,13 +34,16 @@ class _Words:
     """What changes together when the words change."""
 
     vocabulary: Vocabulary
+    rule: LabelRule
     colours: npt.NDArray[np.uint8]
     unpainted: int | None
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> "_Words":
+    def of(cls, vocabulary: Vocabulary, *, threads: int) -> "_Words":
+        rule = LabelRule(vocabulary.constant, vocabulary.thresholds, threads)
         background = vocabulary.has_background
-        return cls(vocabulary, palette(len(vocabulary.classes), background=background), 0 if background else None)
+        colours = palette(len(vocabulary.classes), background=background)
+        return cls(vocabulary, rule, colours, 0 if background else None)
 
 
 def _cores() -> int:
@@ -145,7 +148,7 @@ class Segmenter(Closing):
                 f"{rows} words given, synonyms and background words included, and this engine was built for at most "
                 f"{most}: `python -m runtime engine {self.bundle.path} --words {rows}`"
             )
-        return _Words.of(vocabulary)
+        return _Words.of(vocabulary, threads=self._threads)
 
     def __call__(
         self,
@@ -182,7 +185,8 @@ class Segmenter(Closing):
         soft_masks = network() if self._temporal is None else self._temporal(bgr, words, network)
         inferred = perf_counter()
         if self._refine == "pamr":
-            soft_masks = self._refined(soft_masks, bgr, words.vocabulary)
+            network_size = input_size((bgr.shape[0], bgr.shape[1]), self._input)
+            soft_masks = refined(soft_masks, bgr, network_size, words.rule)
         found = self._label(soft_masks, bgr, words, alpha if overlay else None, reuse)
         done = perf_counter()
         seconds = {"pre": preprocessed - begin, "infer": inferred - preprocessed, "post": done - inferred}
@@ -200,16 +204,6 @@ class Segmenter(Closing):
             blended_alpha=alpha,
         )
 
-    def _refined(self, masks: npt.NDArray[np.float32], frame: BGR, vocabulary: Vocabulary) -> npt.NDArray[np.float32]:
-        return refined(
-            masks,
-            frame,
-            input_size((frame.shape[0], frame.shape[1]), self._input),
-            background=vocabulary.constant,
-            thresholds=vocabulary.thresholds,
-            threads=self._threads,
-        )
-
     def _label(
         self,
         masks: npt.NDArray[np.float32],
@@ -219,7 +213,7 @@ class Segmenter(Closing):
         reuse: Segmentation | None,
     ) -> LabelMap:
         """Find the class of every pixel, and blend the colours over the frame unless `alpha` is None."""
-        rule = LabelRule(words.vocabulary.constant, words.vocabulary.thresholds, self._threads)
+        rule = words.rule
         paint = None if alpha is None else Paint(words.colours, alpha, skip=words.unpainted)
         size, dtype = (frame.shape[0], frame.shape[1]), label_dtype(len(words.colours))
         out = None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from runtime import _native
 from runtime.kernels.arguments import Masks, checked_masks, checked_threads, described
+from runtime.kernels.labels import LabelRule
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 NUM_ITERATIONS = 10
@@ -110,10 +111,7 @@ def refined(
     masks: npt.NDArray[np.float32],
     frame: npt.NDArray[np.uint8],
     network_size: tuple[int, int],
-    *,
-    background: float | None = None,
-    thresholds: npt.NDArray[np.float32] | None = None,
-    threads: int = 1,
+    rule: LabelRule,
 ) -> npt.NDArray[np.float32]:
     """Refine the masks of a frame at the resolution of `enlarged`; those that cannot win anywhere are left out.
 
@@ -121,17 +119,15 @@ def refined(
         masks: soft masks (K,h,w).
         frame: the picture (H,W,3), channels in any order.
         network_size: (height, width) of the network's input for this frame, in pixels.
-        background: constant value of the background, if there is one.
-        thresholds: what each mask has to exceed to take part (K,); None for no such rule.
-        threads: classes worked on at the same time.
+        rule: how they become labels afterwards.
 
     Returns:
         Refined masks (K,h',w') float32.
     """
     masks = enlarged(masks, network_size)
-    if thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
-        return pamr(masks, frame, threads=threads)
-    return pamr(masks, frame, contenders=contenders(masks, background=background), threads=threads)
+    if rule.thresholds is not None:  # a mask that is exceeded everywhere may win where that one takes no part
+        return pamr(masks, frame, threads=rule.threads)
+    return pamr(masks, frame, contenders=contenders(masks, background=rule.background), threads=rule.threads)
 
 
 def _check(image: npt.NDArray[Any], dilations: Sequence[int], iterations: int) -> None:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from runtime.kernels.labels import LabelRule
 from runtime.kernels.pamr import contenders, enlarged, pamr, refined
 
 
@@ -157,6 +158,6 @@ def test_refinement_leaves_out_what_cannot_win_unless_masks_have_thresholds():
     chosen = contenders(larger, background=0.5)
     assert chosen.tolist() == [True, True, True, False]
     expected = pamr(larger, image, contenders=chosen)
-    assert np.array_equal(refined(masks, image, (64, 64), background=0.5), expected)
+    assert np.array_equal(refined(masks, image, (64, 64), LabelRule(0.5)), expected)
     limits = np.full(4, 0.5, np.float32)
-    assert np.array_equal(refined(masks, image, (64, 64), background=0.5, thresholds=limits), pamr(larger, image))
+    assert np.array_equal(refined(masks, image, (64, 64), LabelRule(0.5, limits)), pamr(larger, image))
