@@ -3,7 +3,7 @@
 Soft masks (N,56,56) to labels of a frame, one thread each, processor time, output memory allocated beforehand where
 the function can use it. All contenders of a row take turns, so that a busy machine disturbs all alike; numbers are
 medians of the turns, with the middle half of them as spread. Writes docs/benchmarks/upsample.md and upsample.png. Takes
-about four minutes.
+about four minutes; needs SciPy and scikit-image, too.
 """
 
 import argparse
