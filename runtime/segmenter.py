@@ -57,7 +57,7 @@ class Segmenter(Closing):
             result = segmenter(frame_bgr)
 
     Several threads may use one at the same time, and get what they would get alone: frames share nothing but the engine
-    and the words. For many callers, `threads=1` leaves them a core each.
+    and the words.
 
     Args:
         bundle: a shipped bundle's name, a path, or an opened bundle.
