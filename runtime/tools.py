@@ -1,0 +1,106 @@
+"""Commands beside the stream: `python -m runtime doctor | words | engine`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from runtime.bundle import Bundle
+from runtime.commands import FAILED, Command, console
+from runtime.engines.profile import MOST_WORDS
+from runtime.frame import resized
+from runtime.words.vocabulary import SAME_MEANING
+
+TOOLS = {"doctor", "engine", "words"}
+
+tools = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@tools.callback(no_args_is_help=True)
+def _tools() -> None:
+    """Tools beside the stream."""
+
+
+@tools.command(cls=Command)
+def doctor() -> None:
+    """Examine what is installed and print the exact fix for what is wrong; fails if something is."""
+    from runtime.doctor.examine import examine
+
+    table = Table(title="TCL Edge doctor", title_justify="left", show_lines=False)
+    for column in ("", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    marks = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "problem": "[bold red]problem[/bold red]"}
+    problems = 0
+    for finding in examine():
+        table.add_row(marks[finding.status], Text(finding.subject), Text(finding.detail), Text(finding.fix))
+        problems += finding.status == "problem"
+    Console().print(table)
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+@tools.command(cls=Command, no_args_is_help=True)
+def words(
+    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="Word files to show, or to merge in this order.")
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Words to add: 'cat, sofa|couch, floor:0.6', or a .txt file with one class a line."),
+    ] = None,
+    background: Annotated[
+        str, typer.Option(help="Background words; 'default': the bundle's own; 'none': no background.")
+    ] = "default",
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
+    ] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(help="Sentence to put the words into, like 'a photo of a {}'; repeat to average over several."),
+    ] = None,
+    near: Annotated[
+        float, typer.Option(min=-1, max=1, help="Report words of different classes that are at least this alike.")
+    ] = SAME_MEANING,
+    output: Annotated[
+        Path | None, typer.Option(help="Write a word file, NAME.safetensors, for --classes of the stream.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Build, merge or show vocabularies: synonyms (sofa|couch), thresholds (floor:0.6), near-duplicates."""
+    from runtime.words.command import run as run_words
+
+    run_words(
+        bundle,
+        files or [],
+        classes,
+        background=background,
+        threshold=threshold,
+        templates=template or [],
+        near=near,
+        output=output,
+        overwrite=overwrite,
+    )
+
+
+@tools.command(cls=Command, no_args_is_help=True)
+def engine(
+    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
+    imgsz: Annotated[
+        int | None, typer.Option(help="Network size: side in pixels of a square with as many pixels.")
+    ] = None,
+    words: Annotated[
+        int, typer.Option(min=1, help="Most phrases at once, synonyms and background words included.")
+    ] = MOST_WORDS,
+    batch: Annotated[int, typer.Option(min=1, help="Most frames at once.")] = 1,
+) -> None:
+    """Build the TensorRT engine of a bundle for this device now, instead of when the first stream begins."""
+    from runtime.engines.tensorrt import open_tensorrt
+
+    opened = Bundle.open(bundle)
+    spec = resized(opened.manifest.input, imgsz)
+    open_tensorrt(opened, spec, words=words, most_words=words, batch=batch, console=console).close()
+    console.print(f"ready: python -m runtime SOURCE --bundle {bundle} --provider tensorrt", soft_wrap=True)
