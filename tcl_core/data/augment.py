@@ -8,11 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
-from timm.data.random_erasing import RandomErasing
-from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
-from torchvision import transforms  # type: ignore[import-untyped]
 
 from tcl_core.encoder import Preprocess
 
@@ -77,6 +73,11 @@ def build_augmentation(
 
 def _recipe(preprocess: Preprocess, size: int) -> Callable[[Image.Image], Tensor]:
     """What timm's `create_transform(size, is_training=True, auto_augment=RAND_AUGMENT, ...)` puts together."""
+    from timm.data.auto_augment import rand_augment_transform
+    from timm.data.random_erasing import RandomErasing
+    from timm.data.transforms import RandomResizedCropAndInterpolation
+    from torchvision import transforms  # type: ignore[import-untyped]
+
     strengths = {
         "translate_const": int(size * 0.45),
         "img_mean": tuple(min(255, round(255 * value)) for value in preprocess.mean),

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -36,6 +35,8 @@ def fold_norms(module: nn.Module) -> None:
 
     For timm's blocks, which list convolution and norm in the order in which they run.
     """
+    from timm.layers.norm_act import BatchNormAct2d
+
     before: tuple[str, nn.Module] = ("", module)
     for name, child in list(module.named_children()):
         if isinstance(child, BatchNormAct2d) and isinstance(before[1], nn.Conv2d):

@@ -7,10 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import timm
 import torch
 import torch.nn.functional as F
-from timm.layers.conv2d_same import Conv2dSame
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -74,6 +72,8 @@ class _PaddedConv2d(nn.Conv2d):
 
 def with_static_padding(module: nn.Module) -> nn.Module:
     """Replace timm's Conv2dSame, whose padding is arithmetic on shapes that an exporter would have to trace."""
+    from timm.layers.conv2d_same import Conv2dSame
+
     for name, child in module.named_children():
         if isinstance(child, Conv2dSame):
             kernel_size = child.weight.shape[-1]
@@ -101,6 +101,8 @@ class TinyImageEncoder(DenseEncoder):
 
     def __init__(self, embed_dim: int = 256) -> None:
         super().__init__()
+        import timm  # brings torchvision along and takes seconds: not for who needs no weights
+
         trunk: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         coarse, fine = (int(trunk.feature_info[k]["num_chs"]) for k in FEATURE_INFO)
         self.stages = Stages(embed_dim, coarse, fine)
