@@ -4,6 +4,7 @@ import pytest
 
 from runtime.errors import SourceError
 from runtime.sources.open import open_source
+from runtime.sources.source import Source
 
 
 def test_a_missing_source_says_what_was_expected() -> None:
@@ -13,3 +14,8 @@ def test_a_missing_source_says_what_was_expected() -> None:
         open_source("gopher://x")
     with pytest.raises(SourceError, match="no picture in"):
         open_source("nothing-*.jpg")
+
+
+def test_a_source_that_yields_nothing_says_so() -> None:
+    with pytest.raises(TypeError, match="Source does not yield frames"):
+        iter(Source())

@@ -16,12 +16,16 @@ def test_a_folder_yields_its_pictures_in_order_and_reports_the_others(tmp_path: 
         (tmp_path / name).write_bytes(data.tobytes())
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nonsense")
     (tmp_path / "c.jpg").touch()
+    (tmp_path / "d.png").mkdir()
+    (tmp_path / "e.ppm").write_bytes(b"P6 100000 100000 255\n")
     (tmp_path / "notes.txt").write_text("not a picture")
     source = open_source(str(tmp_path))
     assert [(frame.index, frame.name) for frame in source] == [(0, "a"), (1, "b"), (2, "naïve 図")]
     assert [problem.split("/")[-1] for problem in source.problems] == [
         "broken.png: not a picture that OpenCV can decode",
         "c.jpg: empty file",
+        "d.png: cannot be read (Is a directory)",
+        "e.ppm: cannot be decoded (pixels <= CV_IO_MAX_IMAGE_PIXELS)",
     ]
 
 
@@ -29,8 +33,18 @@ def test_globs_and_single_pictures(tmp_path: Path) -> None:
     for name in ("1.png", "2.png", "3.jpg"):
         cv2.imwrite(str(tmp_path / name), np.zeros((1, 1, 3), np.uint8))
     assert [frame.name for frame in open_source(str(tmp_path / "*.png"))] == ["1", "2"]
-    (frame,) = open_source(str(tmp_path / "3.jpg"))
+    (frame,) = open_source(str((tmp_path / "3.jpg").rename(tmp_path / "3.JPG")))
     assert frame.image.shape == (1, 1, 3)
+
+
+def test_globs_look_below_and_take_files_only(tmp_path: Path) -> None:
+    for folder in ("a", "a/b", "c.png"):
+        (tmp_path / folder).mkdir()
+    for name in ("0.png", "a/1.png", "a/b/2.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((1, 1, 3), np.uint8))
+    source = open_source(str(tmp_path / "**" / "*.png"))
+    assert [frame.name for frame in source] == ["0", "1", "2"]
+    assert (source.count, source.problems) == (3, [])
 
 
 def test_a_folder_of_broken_pictures_fails(tmp_path: Path) -> None:
