@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+import torch._dynamo  # what optimizers import when they are made: here, before the processes part
 import torch.multiprocessing as mp
 from safetensors.torch import save_file
 
@@ -80,8 +81,7 @@ def record_all(rank: int, num_processes: int, port: int, folder: Path) -> None:
 
 def run_command(rank: int, num_processes: int, port: int, arguments: list[str]) -> None:
     join(rank, num_processes, port)
-    if status := train(arguments):
-        sys.exit(status)
+    train(arguments)
 
 
 def fork(work: Callable[..., None], num_processes: int, *arguments: object) -> None:
