@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from runtime.engines.cache import EngineCache, Identity, default_folder
 from runtime.engines.profile import Profile, Range
@@ -39,13 +41,15 @@ class Builder:
         self.built += 1
         return self.plan
 
-    def obtain(self, cache: EngineCache, identity: Identity = IDENTITY, required: Profile = NARROW) -> bytes:
-        return cache.obtain("street", identity, required, WIDE, self, self.notes.append)
+    def obtain(
+        self, cache: EngineCache, identity: Identity = IDENTITY, required: Profile = NARROW, bundle: str = "street"
+    ) -> bytes:
+        return cache.obtain(bundle, identity, required, WIDE, self, self.notes.append)
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> EngineCache:
-    return EngineCache(tmp_path / "engines")
+    return EngineCache(tmp_path / "cache" / "engines")
 
 
 def test_an_engine_is_built_once(cache: EngineCache) -> None:
@@ -56,9 +60,19 @@ def test_an_engine_is_built_once(cache: EngineCache) -> None:
         "building a TensorRT engine for street, which takes minutes once: there is none yet on this device"
     ]
     assert cache.folder.stat().st_mode & 0o777 == 0o700
-    assert {path.suffix for path in cache.folder.iterdir()} == {".plan", ".json", ".lock"}
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in cache.folder.iterdir()}
+    assert modes == {".plan": 0o600, ".json": 0o600, ".lock": 0o600}
     ((_, record),) = cache.records()
     assert (record.bundle, record.identity, record.ranges) == ("street", IDENTITY, WIDE)
+
+
+def test_a_record_says_when_and_how_long_it_was_built(cache: EngineCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.engines.cache.monotonic", iter([100.0, 107.26]).__next__)
+    begin = datetime.now(timezone.utc).replace(microsecond=0)
+    Builder().obtain(cache)
+    ((_, record),) = cache.records()
+    assert record.build_s == 7.3
+    assert begin <= datetime.fromisoformat(record.created) <= datetime.now(timezone.utc)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +98,27 @@ def test_whatever_differs_it_is_built_again_and_said_why(
     assert re.search(reason, note), note
     assert first.obtain(cache) == PLAN  # both are kept: containers of two versions may share a home
     assert first.built == 1
+
+
+def test_what_is_nearest_to_an_engine_says_why_it_is_built(cache: EngineCache) -> None:
+    """Oracle: by hand; engines of other graphs and other bundles explain nothing."""
+    other_graph, newer = (
+        IDENTITY.model_copy(update=change) for change in ({"graph_sha256": "cd" * 32}, {"driver": "9"})
+    )
+    for bundle, graph in (("indoor", "ab" * 32), ("warehouse", "ef" * 32)):
+        Builder().obtain(cache, IDENTITY.model_copy(update={"graph_sha256": graph}), bundle=bundle)
+    builder = Builder()
+    builder.obtain(cache, other_graph)
+    builder.obtain(cache, newer)  # of the graph that "indoor" has, and of the name that has another graph
+    reasons = [note.partition(": ")[2] for note in builder.notes]
+    assert reasons[0] == "there is none yet on this device"
+    assert reasons[1] == "the driver was CUDA 12.6, 540.4.0, is 9"
+    builder.obtain(cache, newer, Profile({"words": Range(1, 1, 257)}))
+    assert "the one at hand does not suffice" in builder.notes[-1]
+    for path in cache.folder.glob("*.plan"):
+        path.write_bytes(b"damaged")
+    builder.obtain(cache, newer)
+    assert "is not the engine that was built" in builder.notes[-1]
 
 
 def test_an_engine_for_fewer_words_does_not_do_and_one_for_more_does(cache: EngineCache) -> None:
@@ -122,11 +157,16 @@ def test_an_engine_without_a_record_or_with_a_foreign_one_is_not_used(cache: Eng
     builder.obtain(cache)
     (sidecar,) = cache.folder.glob("*.json")
     record = json.loads(sidecar.read_text())
-    for text in ("", "{", "[]", json.dumps({**record, "extra": 1}), json.dumps({**record, "profile": {"words": [1]}})):
+    changes = ({"extra": 1}, {"identity": record["identity"] | {"extra": 1}}, {"profile": {"words": [1]}})
+    for text in ("", "{", "[]", *(json.dumps(record | change) for change in changes)):
         sidecar.write_text(text)
         built = builder.built
         builder.obtain(cache)
         assert builder.built == built + 1
+    (cache.folder / "0.json").write_text("{")  # does not hide those after it
+    built = builder.built
+    builder.obtain(cache)
+    assert builder.built == built
     sidecar.unlink()
     builder.obtain(cache)
     (plan,) = cache.folder.glob("*.plan")
@@ -161,6 +201,14 @@ def test_a_folder_that_others_can_write_is_refused(cache: EngineCache) -> None:
     Builder().obtain(cache)
     cache.folder.chmod(0o777)
     with pytest.raises(EngineError, match=r"can be written by other users, and engines are executable: `chmod go-w"):
+        Builder().obtain(cache)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives folders away")
+def test_a_folder_of_somebody_else_is_refused(cache: EngineCache) -> None:
+    Builder().obtain(cache)
+    os.chown(cache.folder, 12345, -1)
+    with pytest.raises(EngineError, match="can be written by other users"):
         Builder().obtain(cache)
 
 
@@ -236,6 +284,23 @@ def build_slowly(folder: str, marks: str, seconds: float) -> None:
     assert plan == PLAN
 
 
+def test_who_waits_for_another_builder_is_told(cache: EngineCache) -> None:
+    """The lock is held here, and let go as soon as it is waited for."""
+    Builder().obtain(cache)
+    (path,) = cache.folder.glob("*.lock")
+    next(cache.folder.glob("*.json")).unlink()
+    lock, notes = FileLock(path), []
+
+    def note(text: str) -> None:
+        notes.append(text)
+        lock.release()
+
+    with lock:
+        cache.obtain("street", IDENTITY, NARROW, WIDE, Builder(), note)
+    assert notes[0] == "another process is building this engine: waiting for it"
+    assert notes[1].startswith("building a TensorRT engine")
+
+
 FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # the child builds, and ends
 
 
@@ -295,6 +360,7 @@ def test_a_timing_cache_is_returned_only_undamaged(cache: EngineCache) -> None:
     assert timing.read() == b"kernels"
     assert cache.timing("tensorrt 11.4.1", "Orin").read() == b""
     (path,) = cache.folder.glob("timing.*")
+    assert path.stat().st_mode & 0o777 == 0o600
     for damaged in (b"", b"x" * 10, path.read_bytes()[:-1], b"\0" + path.read_bytes()[1:]):
         path.write_bytes(damaged)
         assert timing.read() == b""

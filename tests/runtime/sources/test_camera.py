@@ -92,6 +92,12 @@ def test_frames_are_waited_for_numbered_and_timed(captures: list[Capture], monke
     assert time.monotonic() - begin < 15  # woken by the frame, not by the end of its patience
 
 
+def test_closing_waits_for_the_frame_that_is_being_read(captures: list[Capture]) -> None:
+    with CameraSource(0, timeout_s=20):
+        threading.Timer(0.02, captures[0].coming.put, [1]).start()
+    assert captures[0].released
+
+
 def test_a_silent_camera_is_given_up_and_left_to_its_thread(captures: list[Capture]) -> None:
     with CameraSource(0, timeout_s=0.05) as source:
         reading = reader()
