@@ -94,6 +94,7 @@ def test_a_closed_video_holds_no_file(tmp_path: Path) -> None:
     def is_open() -> bool:
         return path in [link.resolve() for link in Path("/proc/self/fd").iterdir()]
 
-    with open_source(str(path)):
+    with open_source(str(path)) as source:
         assert is_open()
     assert not is_open()
+    assert source.count == 3

@@ -34,7 +34,7 @@ def test_globs_and_single_pictures(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / name), np.zeros((1, 1, 3), np.uint8))
     assert [frame.name for frame in open_source(str(tmp_path / "*.png"))] == ["1", "2"]
     (frame,) = open_source(str((tmp_path / "3.jpg").rename(tmp_path / "3.JPG")))
-    assert frame.image.shape == (1, 1, 3)
+    assert (frame.name, frame.image.shape) == ("3", (1, 1, 3))
 
 
 def test_globs_look_below_and_take_files_only(tmp_path: Path) -> None:
