@@ -303,7 +303,7 @@ def text_bytes(path: Path) -> int:
 def main(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Settings, such as configs/align_tiny.yaml.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Single settings, over those of the file.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Single settings, over those of the file.")
     ] = None,
 ) -> None:
     """Make both towers of tiny from public packages, without a single image, and report how well words are read."""

@@ -54,8 +54,9 @@ def main(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="DIRECTORY... [FILE.safetensors] [background_threshold=SHARE]",
-            help="OUTPUT/model of one training or more, and what to write: without FILE, the model inside the package.",
+            metavar="DIRECTORY|FILE|KEY=VALUE",
+            help="OUTPUT/model of one training or more, then FILE.safetensors if not the model inside the package; "
+            "background_threshold=SHARE.",
             show_default=False,
         ),
     ],

@@ -216,8 +216,8 @@ def main(
     settings: Annotated[
         list[str],
         typer.Argument(
-            metavar="CONFIG.yaml [MORE.yaml]... [KEY=VALUE]...",
-            help="Settings: files, later ones over earlier ones, and single values over all files.",
+            metavar="CONFIG.yaml|KEY=VALUE",
+            help="Settings: one file or more, later ones over earlier ones, and single values over all files.",
             show_default=False,
         ),
     ],
