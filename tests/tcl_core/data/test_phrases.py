@@ -112,14 +112,26 @@ def test_region_contrast_equals_a_loop(pairing: Pairing) -> None:
     assert float(region_nce(cosines, LOG_SCALE, pairing)) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
-def test_areas_leave_near_texts_out(pairing: Pairing) -> None:
-    """Oracle: means by hand over the tables of the pairing."""
+def test_the_scale_stops_at_100(pairing: Pairing) -> None:
+    """Identity: beyond ln 100 no loss changes any more, and the scale gets no gradient."""
+    cosines = torch.rand(3, 5, generator=torch.Generator().manual_seed(4)) * 0.02
+    for contrast, given in ((phrase_nce, cosines), (region_nce, cosines[:, None].expand(3, 3, 5))):
+        log_scale = torch.tensor(20.0, requires_grad=True)
+        loss = contrast(given, log_scale, pairing)
+        torch.testing.assert_close(loss, contrast(given, torch.tensor(math.log(100.0)), pairing))
+        loss.backward()
+        assert log_scale.grad == 0
+
+
+@pytest.mark.parametrize("prior", [AreaPrior(0.2, 0.0), AreaPrior(0.9, 0.8)])
+def test_areas_leave_near_texts_out(prior: AreaPrior, pairing: Pairing) -> None:
+    """Oracle: means by hand over the tables of the pairing, above and below the prior."""
     areas = torch.rand(3, 5, generator=torch.Generator().manual_seed(3))
     own = [(0, 0), (0, 1), (1, 1), (1, 2), (1, 3), (2, 4)]
     far = [(0, 2), (0, 3), (1, 0), (1, 4), (2, 1), (2, 2), (2, 3)]
-    positive, negative = phrase_areas(areas, AreaPrior(0.2, 0.0), pairing)
-    assert float(positive) == pytest.approx(abs(sum(float(areas[p]) for p in own) / 6 - 0.2), rel=1e-5)
-    assert float(negative) == pytest.approx(sum(float(areas[p]) for p in far) / 7, rel=1e-5)
+    positive, negative = phrase_areas(areas, prior, pairing)
+    assert float(positive) == pytest.approx(abs(sum(float(areas[p]) for p in own) / 6 - prior.positive), rel=1e-5)
+    assert float(negative) == pytest.approx(abs(sum(float(areas[p]) for p in far) / 7 - prior.negative), rel=1e-5)
 
 
 def test_without_negatives_the_gradient_is_finite() -> None:
