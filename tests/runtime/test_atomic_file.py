@@ -3,6 +3,7 @@
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,24 @@ def test_a_kill_in_mid_write_keeps_what_was_there(tmp_path: Path) -> None:
     (left,) = set(names(tmp_path)) - {"file"}
     assert left.startswith(".file.")
     assert left.endswith(".partial")
+
+
+def test_every_byte_is_on_the_disk_before_anything_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: sizes of the files when they are synchronised; before that the bytes may lie in buffers alone."""
+    synchronised: list[tuple[int, bool]] = []
+
+    def seen(descriptor: int) -> None:
+        named = (tmp_path / "file").exists() or (tmp_path / "d").exists()
+        synchronised.append((os.fstat(descriptor).st_size, named))
+
+    monkeypatch.setattr(os, "fsync", seen)
+    write_directories({tmp_path / "d": {"x": bytes(10), "y/z": bytes(20)}}, staging=tmp_path)
+    assert synchronised == [(10, False), (20, False)]
+    shutil.rmtree(tmp_path / "d")
+    write_atomically(tmp_path / "file", bytes(30))
+    assert synchronised[2:] == [(30, False)]
 
 
 def test_ctrl_c_in_mid_write_leaves_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from runtime.bundle import Bundle, Manifest, file_records, write_bundle
 from runtime.errors import BundleCorruptError, BundleError, BundleNotFoundError, BundleVersionError, WriteError
@@ -84,6 +85,45 @@ def test_a_malformed_manifest_is_explained(bundle_copy: Path, manifest: bytes, m
         Bundle.open(bundle_copy)
 
 
+def test_a_bundle_without_a_manifest_is_explained(bundle_copy: Path) -> None:
+    (bundle_copy / "manifest.json").unlink()
+    with pytest.raises(BundleCorruptError, match=r"has no manifest\.json: export the bundle again"):
+        Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("record", "field", "values"),
+    [
+        ("source", "kp_weight", (-0.1, 1.1)),
+        ("input", "multiple_of", (0,)),
+        ("background", "threshold", (-0.1, 1.1)),
+        ("files", "segmenter.onnx", ({"sha256": "0" * 63, "bytes": 1}, {"sha256": "G" * 64, "bytes": 1})),
+        ("files", "segmenter.onnx", ({"sha256": "0" * 64, "bytes": -1}, {"sha256": "0" * 65, "bytes": 1})),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    record: str, field: str, values: tuple[object, ...], tiny: Bundle
+) -> None:
+    data = tiny.manifest.model_dump(mode="json")
+    Manifest.model_validate(data)
+    for value in values:
+        with pytest.raises(ValidationError, match=rf"{record}\.`?{field}"):
+            Manifest.model_validate(data | {record: data[record] | {field: value}})
+
+
+def test_the_fingerprint_is_that_of_the_text_embeddings(tiny: Bundle) -> None:
+    """Identity: it changes with the model, its weights and the length of its embeddings, and with nothing else."""
+    plain, source, output = tiny.manifest, tiny.manifest.source, tiny.manifest.output
+    changes = [
+        {"source": source.model_copy(update={"model": "other"})},
+        {"source": source.model_copy(update={"checkpoint_sha256": "0" * 64})},
+        {"output": output.model_copy(update={"channels": output.channels + 1})},
+    ]
+    prints = {plain.model_copy(update=change).fingerprint for change in changes}
+    assert len(prints | {plain.fingerprint}) == 4
+    assert plain.model_copy(update={"name": "other", "licence": "other"}).fingerprint == plain.fingerprint
+
+
 def test_an_unknown_key_of_the_manifest_is_refused(bundle_copy: Path) -> None:
     edit_manifest(bundle_copy, colour="blue")
     with pytest.raises(BundleCorruptError, match="colour: Extra inputs"):
@@ -93,6 +133,8 @@ def test_an_unknown_key_of_the_manifest_is_refused(bundle_copy: Path) -> None:
 def test_a_missing_bundle_names_the_shipped_ones(tmp_path: Path) -> None:
     with pytest.raises(BundleNotFoundError, match=r"no bundle 'huge'.*tiny"):
         Bundle.open("huge")
+    with pytest.raises(BundleNotFoundError, match=r"no bundle '\.\./models/tiny'"):
+        Bundle.open("../models/tiny")
     (tmp_path / "x.tclb").write_text("a file")
     with pytest.raises(BundleNotFoundError, match="is a file: a bundle is a directory"):
         Bundle.open(tmp_path / "x.tclb")
@@ -100,9 +142,15 @@ def test_a_missing_bundle_names_the_shipped_ones(tmp_path: Path) -> None:
 
 def test_writing_gives_what_reading_finds(tiny: Bundle, tmp_path: Path) -> None:
     files = {name: tiny.read(name) for name in tiny.manifest.files}
-    written = write_bundle(tmp_path / "again.tclb", tiny.manifest, files)
+    written = write_bundle(tmp_path / "new" / "folder" / "again.tclb", tiny.manifest, files)
     assert written.manifest == tiny.manifest
-    assert [p.name for p in tmp_path.iterdir()] == ["again.tclb"]
+    assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["again.tclb"]
+
+
+def test_a_manifest_of_other_files_is_not_written(tiny: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"build it with file_records\(\)"):
+        write_bundle(tmp_path / "new.tclb", tiny.manifest, {"a": b"1"})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_existing_bundle_is_replaced_only_when_asked(tiny: Bundle, bundle_copy: Path) -> None:
@@ -123,8 +171,11 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tiny: Bundle, tmp_path: Pa
     with pytest.raises(BundleError, match="is not a bundle"):
         write_bundle(folder, tiny.manifest, files, overwrite=True)
     assert (folder / "thesis.txt").read_text() == "years of work"
-    with pytest.raises(BundleError, match=r"ending in \.tclb"):
-        write_bundle(tmp_path / "thesis", tiny.manifest, files)
+    for name in ("thesis", "thesis.zip", "thesis.ZIP"):
+        with pytest.raises(BundleError, match=r"ending in \.tclb"):
+            write_bundle(tmp_path / name, tiny.manifest, files)
+    with pytest.raises(BundleError, match=r"and .*thesis\.txt is no folder"):
+        write_bundle(folder / "thesis.txt" / "x.tclb", tiny.manifest, files)
 
 
 def test_a_failed_write_leaves_nothing(tiny: Bundle, tmp_path: Path) -> None:
@@ -146,10 +197,13 @@ def test_the_schema_before_this_one_is_still_read(bundle_copy: Path) -> None:
         record.pop("cosine", None)
     for graph in (data["segmenter"], data["text_encoder"]):
         graph.pop("kept_fp32", None)
+    data["input"].pop("antialias", None)
+    data["background"].pop("threshold", None)
     path.write_text(json.dumps(data))
     manifest = Bundle.open(bundle_copy).manifest
     assert (manifest.operations, manifest.source.kp_weight, manifest.segmenter.kept_fp32) == (None, 0, ())
     assert {record.cosine for record in manifest.parity} == {None}
+    assert (manifest.input.antialias, manifest.background.threshold) == (False, None)
 
 
 def test_a_schema_older_than_the_first_is_refused(bundle_copy: Path) -> None:

@@ -35,6 +35,7 @@ def replace_file(bundle: Path, name: str, data: bytes) -> None:
     [
         (b"", "0 bytes.*copy the bundle again"),
         (b"<!DOCTYPE html><html>404</html>", "it is a web page"),
+        (b"\r\n  <HTML>404</HTML>", "it is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer, run `git lfs pull`"),
         (b"\x80\x04\x95garbage", "copy the bundle again"),
     ],
