@@ -2,12 +2,12 @@
 
     TclEdgeError
     ├── UsageError                  what was asked for cannot be (also a ValueError): commands end with 2, else with 1
+    │   └── VocabularyError         words that cannot be segmented
     ├── BundleError
     │   ├── BundleNotFoundError     no such bundle (also a UsageError)
     │   ├── BundlePathError         no place to write a bundle to (also a UsageError)
     │   ├── BundleCorruptError      missing, changed or malformed file
     │   └── BundleVersionError      written for another version of this package
-    ├── VocabularyError             words that cannot be segmented (also a UsageError)
     ├── WordFileError               a word file that is damaged
     ├── FrameError                  an array that is not a picture (also a ValueError)
     ├── EngineError                 the inference engine is missing, refused the graph or failed

@@ -8,7 +8,7 @@
     │   ├── UnsafePickleError      a file that would run code
     │   ├── ModelFileError         the file of a model is missing, damaged, or none
     │   └── CheckpointError        what a training wrote cannot be written or read
-    ├── TrainingError              a run cannot go on
+    ├── TrainingError              a run cannot go on (also a RuntimeError)
     ├── WriteError                 the system refused a file: disk full, no permission
     └── BadSampleError             one sample that is passed over and counted
 

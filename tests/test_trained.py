@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from export.build import export_bundle
-from export.errors import SubjectError
+from export.errors import DamagedSubjectError
 from export.options import Options
 from export.subject import load_subject
 from runtime import Segmenter
@@ -77,5 +77,7 @@ def test_it_segments_a_picture(directory: str, scene: Path, tmp_path: Path) -> N
 
 def test_a_directory_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(SubjectError, match="expected model_type tcl-edge; this directory holds another kind of model"):
+    with pytest.raises(
+        DamagedSubjectError, match="expected model_type tcl-edge; this directory holds another kind of model"
+    ):
         load_subject(ModelChoice(str(tmp_path)))
