@@ -149,18 +149,48 @@ def test_info_nce_is_the_mean_of_two_naive_cross_entropies() -> None:
 
 
 def test_the_scale_stops_at_100() -> None:
-    """Identity: beyond ln 100 the loss no longer changes, and the scale gets no gradient."""
+    """Oracle: torch's cross-entropy of 100 times the cosines; beyond, the scale gets no gradient."""
     cosines = torch.eye(3) * 0.01
     log_scale = torch.tensor(20.0, requires_grad=True)
     loss = info_nce(cosines, log_scale, SingleProcess())
-    torch.testing.assert_close(loss, info_nce(cosines, torch.tensor(math.log(100.0)), SingleProcess()))
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(100 * cosines, torch.arange(3)))
     loss.backward()
     assert log_scale.grad == 0
 
 
 def test_info_nce_refuses_unpaired_texts() -> None:
-    with pytest.raises(ValueError, match=r"2 images on each of 1 processes and 3 texts: expected one text an image"):
-        info_nce(torch.zeros(2, 3), torch.tensor(1.0), SingleProcess())
+    for num_texts in (1, 3):
+        with pytest.raises(ValueError, match=rf"2 images on each of 1 processes and {num_texts} texts: expected one"):
+            info_nce(torch.zeros(2, num_texts), torch.tensor(1.0), SingleProcess())
+
+
+class OneOfThree(SingleProcess):
+    """A process whose fellows' rows are known; their other answers are as its own."""
+
+    world_size = 3
+
+    def __init__(self, rank: int, rows: Tensor) -> None:
+        self.rank, self.rows = rank, rows
+
+    def all(self, rows: Tensor) -> Tensor:
+        return self.rows
+
+
+def test_the_texts_of_a_process_are_those_of_its_rank() -> None:
+    """Identity: the mean over three processes of two images is the loss of all six; areas without a prior, too."""
+    cosines = torch.rand(6, 6, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    areas, nothing = (cosines + 1) / 2, AreaPrior(0.0, 0.0)
+    contrasts, own, others = [], [], []
+    for rank in range(3):
+        mine = slice(2 * rank, 2 * rank + 2)
+        contrasts.append(info_nce(cosines[mine], torch.tensor(1.0), OneOfThree(rank, cosines)))
+        positive, negative = area_losses(areas[mine], nothing, OneOfThree(rank, areas))
+        own.append(positive)
+        others.append(negative)
+    alone = SingleProcess()
+    torch.testing.assert_close(torch.stack(contrasts).mean(), info_nce(cosines, torch.tensor(1.0), alone))
+    whole = area_losses(areas, nothing, alone)
+    torch.testing.assert_close((torch.stack(own).mean(), torch.stack(others).mean()), whole)
 
 
 def test_pooling_is_a_naive_weighted_mean() -> None:
@@ -183,6 +213,13 @@ def test_total_variation_counts_steps() -> None:
     maps = torch.tensor([[0.0, 0.0, 1.0, 1.0]] * 2)[None, None]
     assert total_variation(maps) == torch.tensor([[1 / 3]])
     assert total_variation(torch.ones(1, 2, 3, 3)).abs().sum() == 0
+
+
+def test_every_map_has_its_own_variation() -> None:
+    """Identity: maps side by side, in one image or in several, have the values that each has alone."""
+    maps = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(3))
+    alone = [[total_variation(one[None, None])[0, 0] for one in image] for image in maps]
+    torch.testing.assert_close(total_variation(maps), torch.tensor(alone))
 
 
 def test_area_compares_the_mean_of_the_batch() -> None:
@@ -268,6 +305,12 @@ def test_a_temperature_learns_if_its_term_is_on() -> None:
 def test_weights_that_train_nothing_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected numbers of 0 or more, and one above 0"):
         LossWeights(**weights)
+
+
+@pytest.mark.parametrize("term", ["tcl_v", "tcl_f", "area", "tv", "contrastive", "region"])
+def test_every_term_but_the_plain_contrast_needs_masks(term: str) -> None:
+    off = dict.fromkeys(("tcl_v", "tcl_f", "area", "tv", "contrastive", "region"), 0.0)
+    assert LossWeights(**(off | {term: 1.0})).need_masks is (term != "contrastive")
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4, 100])
