@@ -113,12 +113,23 @@ def test_what_is_nearest_to_an_engine_says_why_it_is_built(cache: EngineCache) -
     reasons = [note.partition(": ")[2] for note in builder.notes]
     assert reasons[0] == "there is none yet on this device"
     assert reasons[1] == "the driver was CUDA 12.6, 540.4.0, is 9"
-    builder.obtain(cache, newer, Profile({"words": Range(1, 1, 257)}))
-    assert "the one at hand does not suffice" in builder.notes[-1]
-    for path in cache.folder.glob("*.plan"):
-        path.write_bytes(b"damaged")
-    builder.obtain(cache, newer)
-    assert "is not the engine that was built" in builder.notes[-1]
+
+
+def test_damage_explains_more_than_an_engine_that_takes_too_few_words(cache: EngineCache) -> None:
+    """Engines for few words are passed over wherever they lie, and named only while nothing is nearer."""
+    few = [Profile({"words": Range(1, 8, most)}) for most in range(16, 22)]
+    for profile in few:
+        cache.obtain("street", IDENTITY, profile, profile, lambda: b"few", lambda _: None)
+    assert len(list(cache.records())) == 6
+    builder = Builder()
+    for _ in range(2):
+        builder.obtain(cache, required=WIDE)
+    assert builder.built == 1
+    assert "the one at hand does not suffice: it takes 1 to " in builder.notes[0]
+    (wide,) = (path for path in cache.folder.glob("*.plan") if path.read_bytes() == PLAN)
+    wide.write_bytes(b"damaged")
+    builder.obtain(cache, required=WIDE)
+    assert f"{wide} is not the engine that was built" in builder.notes[1]
 
 
 def test_an_engine_for_fewer_words_does_not_do_and_one_for_more_does(cache: EngineCache) -> None:
