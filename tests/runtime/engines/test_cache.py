@@ -116,11 +116,10 @@ def test_what_is_nearest_to_an_engine_says_why_it_is_built(cache: EngineCache) -
 
 
 def test_damage_explains_more_than_an_engine_that_takes_too_few_words(cache: EngineCache) -> None:
-    """Engines for few words are passed over wherever they lie, and named only while nothing is nearer."""
-    few = [Profile({"words": Range(1, 8, most)}) for most in range(16, 22)]
-    for profile in few:
-        cache.obtain("street", IDENTITY, profile, profile, lambda: b"few", lambda _: None)
-    assert len(list(cache.records())) == 6
+    """An engine for few words is passed over though it comes first, and named only while nothing is nearer."""
+    cache.obtain("street", IDENTITY, NARROW, NARROW, lambda: b"few", lambda _: None)
+    for suffix in (".plan", ".json"):
+        next(cache.folder.glob(f"*{suffix}")).rename(cache.folder / f"0{suffix}")
     builder = Builder()
     for _ in range(2):
         builder.obtain(cache, required=WIDE)
