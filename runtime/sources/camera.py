@@ -6,7 +6,6 @@ from pathlib import Path
 from time import monotonic
 
 import cv2
-import numpy as np
 
 from runtime.errors import SourceError
 from runtime.frame import BGR, as_bgr
@@ -30,7 +29,7 @@ class CameraSource(Source):
                 "program, and are you in the group `video`?"
             )
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = rate if np.isfinite(rate) and 0 < rate <= 1000 else None
+        self.fps = rate if 0 < rate <= 1000 else None  # NaN, too, is no rate
         self._arrived = threading.Condition()
         self._newest: BGR | None = None
         self._closing = False

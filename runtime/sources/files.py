@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from runtime.errors import SourceError
 from runtime.frame import as_bgr
@@ -23,7 +22,7 @@ class VideoSource(Source):
         if not self._capture.isOpened():
             raise SourceError(f"{path} is no video that FFmpeg can read: check it with `ffprobe {path}`")
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = rate if np.isfinite(rate) and 0 < rate <= 1000 else None
+        self.fps = rate if 0 < rate <= 1000 else None  # NaN, too, is no rate
         count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = count if count > 0 else None
 
