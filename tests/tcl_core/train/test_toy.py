@@ -25,6 +25,7 @@ from tcl_core.train.validation import build_validator
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SEEDS = (0, 1, 2)
+SHORT = ("model.toy_steps=200", "steps=60", "blocks_from_step=15")
 NEVER_TRAINED_ON = 800_000  # first seed of the scenes that areas are measured on
 
 pytestmark = pytest.mark.slow
@@ -40,12 +41,12 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def untrained() -> TCL:
-    return starting_model(read_config([str(CONFIGS / "toy.yaml")]), Console(quiet=True))
+    return starting_model(read_config([str(CONFIGS / "toy.yaml"), *SHORT]), Console(quiet=True))
 
 
 def trained(untrained: TCL, seed: int, weights: LossWeights, *overrides: str) -> TCL:
     """Train a fresh grounder on the encoders; both are the configuration's."""
-    config = read_config([str(CONFIGS / "toy.yaml"), f"seed={seed}", *overrides])
+    config = read_config([str(CONFIGS / "toy.yaml"), *SHORT, f"seed={seed}", *overrides])
     config = replace(config, losses=weights)
     torch.manual_seed(seed)
     grounder = grounder_for(untrained.image_encoder, config.model.num_stages)
@@ -91,7 +92,7 @@ def test_masks_localise_and_with_tcl_they_localise_better(untrained: TCL) -> Non
 def test_without_the_area_loss_masks_become_full(untrained: TCL) -> None:
     """For TCL_v no part of an image is better than all of it; beside TCL_f, which disagrees, masks grow more slowly."""
     before = own_area(untrained)
-    options = ("steps=120", "blocks_from_step=0", "optimizer.learning_rate.peak=0.1")
+    options = ("steps=40", "blocks_from_step=0", "optimizer.learning_rate.peak=0.1")
     held = [own_area(trained(untrained, 0, LossWeights(tcl_f=tcl_f), *options)) for tcl_f in (0.0, 0.1)]
     free = [own_area(trained(untrained, 0, LossWeights(tcl_f=tcl_f, area=0), *options)) for tcl_f in (0.0, 0.1)]
     print(f"untrained {before:.3f}; without and with TCL_f: held {held}, free {free}")  # noqa: T201
