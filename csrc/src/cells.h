@@ -74,9 +74,10 @@ struct CellRow {
   float margin = 0;
 };
 
-// Twice what two values can come closer by the rounding of two interpolations, see grid.h.
+// Twice what two values can come closer by the rounding of two interpolations, see grid.h. Never 0: products
+// of the smallest floats with weights of at least 1e-3 in all lose some 1e-45 each, whatever their magnitude.
 inline float rounding_margin(const NodeRow& top, const NodeRow& bottom) {
-  return std::max(top.magnitude, bottom.magnitude) * 0x1p-20f;
+  return std::max(std::max(top.magnitude, bottom.magnitude) * 0x1p-20f, std::numeric_limits<float>::min());
 }
 
 // The winners at the four nodes of eight cells: the classes that may dominate others there.
