@@ -19,7 +19,7 @@ from tcl_core.evaluate.soft_masks import Protocol, model_segment
 from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.model import load_model
-from tcl_core.prompts import parse_words
+from tcl_core.prompts import parse_words, templates
 from tcl_core.segment import THRESHOLD, THRESHOLD_WITH_PAMR
 
 app = new_app()
@@ -81,12 +81,15 @@ def main(
     num_pictures: Annotated[int, typer.Option("--pictures", min=0, help="Pictures to show in the report.")] = 12,
 ) -> None:
     """Measure masks: mIoU, pixel accuracy and the pointing game, without and with background, as JSON and HTML."""
+    is_bundle = model.endswith(".tclb") or (Path(model) / "manifest.json").is_file()
+    choice = None if is_bundle else ModelChoice(model, pretrained, checkpoint, head, tokenizer)
+    templates(template_name or "custom")  # mistakes are told before anything is read
     left_out = tuple(word.name for word in parse_words(without)) if without.strip() else ()
     opened = open_folder(data, split=split, without=left_out)
     if limit:
         opened = opened.thinned(limit)
     with console.status("loading the model"):
-        if model.endswith(".tclb") or (Path(model) / "manifest.json").is_file():
+        if choice is None:
             _refuse_for_bundles(
                 pretrained=pretrained,
                 checkpoint=checkpoint,
@@ -100,7 +103,7 @@ def main(
             )
             segment = bundle_segment(Path(model), opened.words, size=size, pamr=pamr)
         else:
-            loaded = load_model(ModelChoice(model, pretrained, checkpoint, head, tokenizer))
+            loaded = load_model(choice)
             segment = model_segment(
                 loaded.model,
                 opened.words,
