@@ -90,6 +90,9 @@ def processes(device: torch.device) -> Iterator[Gather]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=24))
     try:
         yield ProcessGroup()
+        # All leave together, when the first has written the model. gloo's threads still give back the tensors of the
+        # last exchange, for which they need the interpreter: a process that ended meanwhile would be aborted.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
