@@ -16,7 +16,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check $(if $(CONSTRA
 .PHONY: demo test check format tiny clean
 
 demo: $(DEMO)/installed
-	$(DEMO)/bin/python -m runtime test://cars out/demo.mp4 out/demo.png --classes "car, road|ground|asphalt"
+	$(DEMO)/bin/python -m runtime test://cars out/demo.mp4 out/demo.png --classes "car, road|ground|asphalt" --overwrite
 
 test: $(DEV)/installed
 	OMP_NUM_THREADS=1 $(DEV)/bin/python -m pytest --numprocesses $(PROCESSES) --dist loadfile

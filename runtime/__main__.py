@@ -1,5 +1,6 @@
 """The command `python -m runtime SOURCE [SINK ...]`; with the name of a tool instead of a source, that tool."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from runtime.commands import FAILED, STOPPED, Command, console, stop_signals
-from runtime.errors import SinkNameError, UsageError
+from runtime.errors import UsageError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
 from runtime.sinks.open import open_sink
+from runtime.sinks.output import Outputs
 from runtime.sinks.sink import Sink
 from runtime.sources.open import open_source
 from runtime.sources.source import Frame, Source
@@ -107,6 +109,7 @@ def run(
     legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,
     stats: Annotated[Path | None, typer.Option(help="Write the stage times of every frame, a JSON line each.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
@@ -134,15 +137,17 @@ def run(
                 temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
             )
         )
-        _refuse_same_file(source, names)
         stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
-        outputs = [open_sink(name, fps=frames.fps) for name in names]
+        outputs = Outputs(
+            [*frames.inputs, *([Path(classes)] if classes and Path(classes).is_file() else [])], overwrite
+        )
+        opened = [open_sink(name, frames, segmenter.names, outputs) for name in names]
         advance = stack.enter_context(_progress(frames))
         try:
             stream(
                 frames,
                 segmenter,
-                outputs,
+                opened,
                 latency=latency,
                 alpha=alpha,
                 legend=legend,
@@ -150,7 +155,7 @@ def run(
                 on_result=advance,
             )
         finally:
-            _report_partial(outputs)
+            _report_partial(opened)
     _report(latency, frames, names)
     if stop.signal is not None:
         raise typer.Exit(STOPPED + stop.signal)
@@ -158,10 +163,9 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _refuse_same_file(source: str, sinks: Sequence[str]) -> None:
-    for sink in sinks:
-        if Path(sink).is_file() and Path(source).is_file() and Path(sink).samefile(source):
-            raise SinkNameError(f"{sink} is the source itself: choose another name, the source would be lost")
+def _files(*texts: str | None) -> list[Path]:
+    """Find those options that name a file."""
+    return [Path(text.strip()) for text in texts if text and os.path.isfile(text.strip())]  # noqa: PTH113 - of any text
 
 
 @dataclass

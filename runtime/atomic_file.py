@@ -1,15 +1,18 @@
 """Files and directories that are complete under their name, or not there: the one place of this package that writes.
 
 What is unfinished lies beside it under a hidden name, `.NAME.*.partial`, which nothing reads. A process that is killed
-while it writes leaves that behind, and no more.
+while it writes leaves that behind, and no more. A file that grows for as long as a stream runs is of use even where it
+ends too early, so that one lies beside its name in full view: `GrowingFile`.
 """
 
+import itertools
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from runtime.errors import WriteError
 
@@ -62,6 +65,81 @@ def write_directories(directories: Mapping[Path, Mapping[str, bytes]], *, stagin
                 _replace_directory(unfinished / str(number), path, old=unfinished / f"{number}.old")
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+class GrowingFile:
+    """A file that grows as `NAME.partial.EXT` and takes its name when it is complete.
+
+    Its folder is made if need be. What an earlier run left as partial stays: then it is `NAME.partial-2.EXT`.
+
+    Args:
+        path: of the file when it is complete; what is there is replaced then.
+
+    Attributes:
+        partial: where it grows.
+
+    Raises:
+        WriteError: it cannot be made there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.partial, self._file = _first_free(path)
+
+    @property
+    def file(self) -> BinaryIO:
+        """What to write into, at any position: for a writer that takes a file object. Its errors are OSErrors."""
+        return self._file
+
+    def write(self, data: bytes) -> None:
+        """Append.
+
+        Raises:
+            WriteError: the system refused: disk full.
+        """
+        with _told(self.partial):
+            self._file.write(data)
+            self._file.flush()
+
+    def close(self, *, complete: bool) -> Path | None:
+        """Finish, and give the file its name if it is `complete`; closing again does nothing.
+
+        Returns:
+            The incomplete file that is left, if it is incomplete.
+
+        Raises:
+            WriteError: the system refused; what was written stays under the partial name.
+        """
+        if self._file.closed:
+            return None
+        with _told(self.partial):
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+            finally:
+                self._file.close()
+            if not complete:
+                return self.partial
+            self.partial.replace(self.path)
+            return None
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        self._file.close()
+        self.partial.unlink(missing_ok=True)
+
+
+def _first_free(path: Path) -> tuple[Path, BinaryIO]:
+    for number in itertools.count(1):
+        counted = "" if number == 1 else f"-{number}"
+        candidate = path.with_name(f"{path.stem}.partial{counted}{path.suffix}")
+        try:
+            return candidate, candidate.open("x+b")
+        except FileExistsError:
+            continue
+    raise AssertionError("there is no last number")
 
 
 def _unfinished(path: Path) -> Path:

@@ -92,12 +92,11 @@ class Segmentation:
         write_picture(Path(path), self.plot(alpha=alpha, legend=legend))
 
 
-def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write a picture, complete or not at all.
+def encoded_picture(path: Path, image: npt.NDArray[Any]) -> bytes:
+    """Encode a picture in the format that a file name ends in; PNG if it has no ending.
 
     Raises:
         SinkNameError: no such format.
-        WriteError: the file cannot be written.
     """
     try:
         encoded, data = cv2.imencode(path.suffix or ".png", image)
@@ -105,4 +104,14 @@ def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
         encoded = False
     if not encoded:
         raise SinkNameError(f"{path} cannot be written as a picture: end its name in .png or .jpg")
-    write_atomically(path, data.tobytes())
+    return data.tobytes()
+
+
+def write_picture(path: Path, image: npt.NDArray[Any]) -> None:
+    """Write a picture, complete or not at all.
+
+    Raises:
+        SinkNameError: no such format.
+        WriteError: the file cannot be written.
+    """
+    write_atomically(path, encoded_picture(path, image))

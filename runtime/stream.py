@@ -27,7 +27,8 @@ def stream(
     """Segment every frame of `source` into `sinks` and return how many there were.
 
     The stages run one after the other: on a small machine the network already uses every core. Source and sinks are
-    closed whatever happens; sinks are told whether all went well. Each result lies where the one before lay: sinks and
+    closed whatever happens; sinks are told whether they got all: of a source that is stopped before its end, files stay
+    partial; what a camera sent until it is stopped is whole. Each result lies where the one before lay: sinks and
     `on_result` copy what they keep.
 
     Args:
@@ -37,7 +38,7 @@ def stream(
         latency: gets the stage times of every frame.
         alpha: opacity of the colours in painted frames.
         legend: whether painted frames say which colour is which word.
-        stop: once set, the current frame is the last and the sinks are finished as usual.
+        stop: once set, the current frame is the last.
         on_result: called after each frame.
 
     Raises:
@@ -47,15 +48,17 @@ def stream(
     count = 0
     result: Segmentation | None = None
     picture: BGR | None = None
+    ended = complete = False
     with ExitStack() as stack:
         stack.enter_context(source)
         for sink in sinks:
-            stack.enter_context(sink)
+            stack.callback(lambda sink: sink.close(complete=complete), sink)
         frames = iter(source)
         while not (stop is not None and stop.is_set()) and not any(sink.finished for sink in sinks):
             begin = perf_counter()
             frame = next(frames, None)
             if frame is None:
+                ended = True
                 break
             decoded = perf_counter()
             result = segmenter(frame.image, overlay=paint, alpha=alpha, reuse=result)
@@ -79,4 +82,5 @@ def stream(
             )
             if on_result is not None:
                 on_result(result, frame)
+        complete = ended or not source.ends
     return count

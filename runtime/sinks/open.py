@@ -1,13 +1,16 @@
 """Open a sink given as text."""
 
+import os
 from pathlib import Path
 
 from runtime.errors import SinkNameError
 from runtime.sinks.display import DisplaySink
 from runtime.sinks.masks import MaskSink
+from runtime.sinks.output import Outputs, is_pattern
 from runtime.sinks.pictures import OverlaySink, PictureSink
-from runtime.sinks.sink import Sink, is_pattern
+from runtime.sinks.sink import Sink
 from runtime.sinks.video import VIDEOS, VideoSink
+from runtime.sources.source import Source
 
 FORMS = (
     "out.mp4, out.png (one picture), a folder or out/%06d.png (a picture a frame), masks/ or masks/%06d.png "
@@ -15,15 +18,17 @@ FORMS = (
 )
 
 
-def open_sink(sink: str, *, fps: float | None) -> Sink:
-    """Open a sink given as text.
+def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Outputs) -> Sink:
+    """Open a sink given as text; whether it may be written is known before the first frame.
 
     Args:
-        sink: see `FORMS`.
-        fps: rate of a video; 25 if the source has none.
+        sink: see `FORMS`. A name that ends in a slash, or is there as a folder, is a folder.
+        source: whose frames it will get.
+        words: the word of each mask index, as long as nobody changes them.
+        outputs: every file is claimed there.
 
     Raises:
-        SinkNameError: no such kind.
+        SinkNameError: no such kind, or what it names must not be written.
         SinkError: the place cannot be written.
     """
     if sink == "display":
@@ -31,12 +36,19 @@ def open_sink(sink: str, *, fps: float | None) -> Sink:
     path = Path(sink)
     if "://" in sink:
         raise SinkNameError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")
+    if sink.endswith(("/", os.sep)) or path.is_dir() or path.suffix == "":
+        return _open_folder(path / "{name}.png", source, words, outputs)
     if path.suffix.lower() in VIDEOS:
-        return VideoSink(path, fps or 25)
-    if path.suffix.lower() not in {"", ".png", ".jpg", ".jpeg"}:
-        raise SinkNameError(f"sink {sink!r} given, expected {FORMS}")
-    if path.suffix == "":
-        path /= "{name}.png"
-    if path.parent.name == "masks":
-        return MaskSink(path)
-    return OverlaySink(path) if is_pattern(path) else PictureSink(path)
+        return VideoSink(path, source.fps or 25, outputs)
+    if path.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
+        raise SinkNameError(
+            f"sink {sink!r} given, expected {FORMS}; the name of a folder that is not there yet ends in a slash"
+        )
+    if path.parent.name == "masks" or is_pattern(path):
+        return _open_folder(path, source, words, outputs)
+    return PictureSink(path, source, outputs)
+
+
+def _open_folder(pattern: Path, source: Source, words: tuple[str, ...], outputs: Outputs) -> Sink:
+    kind = MaskSink if pattern.parent.name == "masks" else OverlaySink
+    return kind(pattern, source, words, outputs)

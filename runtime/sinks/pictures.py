@@ -4,29 +4,41 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.atomic_file import GrowingFile
+from runtime.errors import SinkNameError
 from runtime.frame import BGR
-from runtime.segmentation import Segmentation, write_picture
-from runtime.sinks.sink import Sink, _make_folder, _numbered
-from runtime.sources.source import Frame
+from runtime.segmentation import Segmentation, encoded_picture, write_picture
+from runtime.sinks.output import Outputs, numbered
+from runtime.sinks.sink import Sink, make_folder
+from runtime.sources.source import Frame, Source
 
 
 class OverlaySink(Sink):
     """A picture a frame with the words painted over it."""
 
-    def __init__(self, pattern: Path) -> None:
-        _make_folder(pattern.parent)
-        self._pattern = pattern
+    def __init__(self, pattern: Path, source: Source, words: tuple[str, ...], outputs: Outputs) -> None:
+        outputs.check_pattern(pattern, source.names)
+        make_folder(pattern.parent)
+        self._pattern, self._outputs = pattern, outputs
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
         """Write the picture of a frame."""
-        write_picture(_numbered(self._pattern, frame), picture)
+        path = numbered(self._pattern, frame.index, frame.name)
+        self._outputs.claim(path)
+        write_picture(path, picture)
 
 
 class PictureSink(Sink):
     """One picture: of a stream, the frame over which the words spread most evenly (highest entropy of coverage)."""
 
-    def __init__(self, path: Path) -> None:
-        _make_folder(path.parent)
+    def __init__(self, path: Path, source: Source, outputs: Outputs) -> None:
+        if source.names is not None and len(source.names) > 1:
+            raise SinkNameError(
+                f"{path} is one picture, and the source has {len(source.names)}: name a folder for the results, like "
+                f"{path.with_suffix('')}/"
+            )
+        outputs.claim(path)
+        make_folder(path.parent)
         self._path = path
         self._entropy = -1.0
         self._best: BGR | None = None
@@ -39,6 +51,14 @@ class PictureSink(Sink):
             self._entropy, self._best = entropy, picture.copy()
 
     def close(self, *, complete: bool) -> None:
-        """Write the picture, if there was a frame."""
-        if complete and self._best is not None:
-            write_picture(self._path, self._best)
+        """Write the picture, if there was a frame: under its name if all frames were seen."""
+        best, self._best = self._best, None
+        if best is not None:
+            data = encoded_picture(self._path, best)
+            file = GrowingFile(self._path)
+            try:
+                file.write(data)
+            except BaseException:
+                file.discard()
+                raise
+            self.partial = file.close(complete=complete)

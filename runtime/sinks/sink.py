@@ -5,7 +5,6 @@ A file appears under its name only when it is complete; what was written until a
 """
 
 import os
-import re
 from pathlib import Path
 
 from runtime.errors import SinkError
@@ -41,32 +40,22 @@ class Sink:
         raise TypeError(f"{type(self).__name__} does not write")
 
     def close(self, *, complete: bool) -> None:
-        """Finish. `complete` tells whether every result was written.
+        """Finish; closing again does nothing.
+
+        Args:
+            complete: whether every result was written, so that a file takes its name.
 
         Raises:
             SinkError: the result cannot be finished.
         """
 
-    def __enter__(self) -> "Sink":
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close(complete=kind is None)
+def make_folder(folder: Path) -> None:
+    """Make the folder of a result, if it is not there.
 
-
-def is_pattern(path: Path) -> bool:
-    """Tell whether the file name has a place for the frame's number (%06d) or name ({name})."""
-    return bool(re.search(r"%0?\d*d|\{name\}", path.name))
-
-
-def _numbered(path: Path, frame: Frame) -> Path:
-    number = re.search(r"%(0?)(\d*)d", path.name)
-    if number:
-        return path.with_name(path.name.replace(number[0], format(frame.index, f"{number[1]}{number[2]}d")))
-    return path.with_name(path.name.replace("{name}", frame.name))
-
-
-def _make_folder(folder: Path) -> None:
+    Raises:
+        SinkError: it cannot be made, or not be written into.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

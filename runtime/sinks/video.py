@@ -7,7 +7,8 @@ import cv2
 from runtime.errors import SinkError
 from runtime.frame import BGR
 from runtime.segmentation import Segmentation
-from runtime.sinks.sink import Sink, _make_folder
+from runtime.sinks.output import Outputs
+from runtime.sinks.sink import Sink, make_folder
 from runtime.sources.source import Frame
 
 VIDEOS = {".mp4", ".avi", ".mkv", ".mov"}
@@ -16,8 +17,9 @@ VIDEOS = {".mp4", ".avi", ".mkv", ".mov"}
 class VideoSink(Sink):
     """An MPEG-4 video with the overlay; all frames are of the first one's size, odd sides lose their last pixel."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        _make_folder(path.parent)
+    def __init__(self, path: Path, fps: float, outputs: Outputs) -> None:
+        outputs.claim(path)
+        make_folder(path.parent)
         self._path = path
         self._staging = path.with_name(f"{path.stem}.partial{path.suffix}")
         self._fps = fps

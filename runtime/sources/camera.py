@@ -16,6 +16,7 @@ class CameraSource(Source):
     """The newest frame of a local camera; a thread reads so that a slow consumer never sees old frames."""
 
     live = True
+    ends = False
 
     def __init__(self, camera: int | str, *, timeout_s: float = 5.0) -> None:
         super().__init__()

@@ -18,6 +18,7 @@ class VideoSource(Source):
         if path.stat().st_size == 0:
             raise SourceError(f"video {path} is empty (0 bytes): copy or record it again")
         self._path = path
+        self.inputs = [path]
         self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         if not self._capture.isOpened():
             raise SourceError(f"{path} is no video that FFmpeg can read: check it with `ffprobe {path}`")

@@ -28,6 +28,7 @@ class PatternSource(Source):
             raise SourceNotFoundError(f"{uri!r} given, expected test://pattern?size=640x480&frames=100&fps=25")
         self._width, self._height = int(size[1]), int(size[2])
         self.count = int(frames) if frames else None
+        self.ends = self.count is not None
         self.fps = float(max(int(fps), 1))
 
     def __iter__(self) -> Iterator[Frame]:

@@ -25,6 +25,8 @@ class PictureSource(Source):
             )
         self._paths = paths
         self.count = len(paths)
+        self.names = [path.stem for path in paths]
+        self.inputs = paths
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield every readable picture.

@@ -1,7 +1,8 @@
 """What a source of frames is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from runtime.closing import Closing
 from runtime.frame import BGR
@@ -9,12 +10,21 @@ from runtime.frame import BGR
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a source: BGR (H,W,3) uint8, its number from 0, its time in seconds, and a name for files."""
+    """One picture of a source.
+
+    Attributes:
+        image: BGR (H,W,3) uint8.
+        index: its number, from 0 on.
+        time_s: when it is shown, in seconds since the first; of a camera, when it came.
+        name: for files, unique within the source; may be a path of several parts ("left/0001").
+        path: the file that it comes from, None if there is none.
+    """
 
     image: BGR
     index: int
     time_s: float
     name: str
+    path: Path | None = None
 
 
 class Source(Closing):
@@ -23,15 +33,21 @@ class Source(Closing):
     Attributes:
         fps: frames per second of the source, None if it has no rate.
         count: number of frames announced, None for an endless source.
+        ends: it comes to an end by itself, so that what is stopped before is not all of it.
         live: frames that nobody fetched in time are dropped.
+        names: of all frames in order, where they are known before the first; None otherwise.
+        inputs: files and folders that it reads, which no result may replace.
         problems: what was skipped and why, one line each.
         dropped: frames of a live source that nobody fetched.
     """
 
     fps: float | None = None
     count: int | None = None
+    ends = True
     live = False
     dropped = 0
+    names: Sequence[str] | None = None
+    inputs: Sequence[Path] = ()
 
     def __init__(self) -> None:
         self.problems: list[str] = []

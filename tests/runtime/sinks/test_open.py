@@ -1,5 +1,7 @@
 """Where results go. Oracles: the files read back with OpenCV and Pillow-free byte checks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -10,10 +12,12 @@ from runtime.errors import SinkError
 from runtime.segmentation import Segmentation
 from runtime.sinks.display import DisplaySink, has_window
 from runtime.sinks.masks import MaskSink
-from runtime.sinks.open import open_sink
+from runtime.sinks.open import open_sink as open_any
+from runtime.sinks.output import Outputs
 from runtime.sinks.pictures import OverlaySink, PictureSink
+from runtime.sinks.sink import Sink
 from runtime.sinks.video import VideoSink
-from runtime.sources.source import Frame
+from runtime.sources.source import Frame, Source
 
 
 def result(mask: np.ndarray, names: tuple[str, ...] = ("a", "b")) -> tuple[Segmentation, Frame, np.ndarray]:
@@ -22,6 +26,28 @@ def result(mask: np.ndarray, names: tuple[str, ...] = ("a", "b")) -> tuple[Segme
     colours = np.zeros((len(names), 3), np.uint8)
     soft = np.zeros((len(names), 1, 1), np.float32)
     return Segmentation(mask, names, image, soft, None, colours, None, {}), Frame(image, 7, 0.0, "cat"), image
+
+
+def open_sink(sink: str | Path, *, fps: float | None = None, **about: object) -> Sink:
+    """Open a sink for a source of which only this is known."""
+    source = Source()
+    source.fps = fps
+    words = about.pop("words", ("a", "b"))
+    outputs = about.pop("outputs", None) or Outputs()
+    for name, value in about.items():
+        setattr(source, name, value)
+    return open_any(str(sink), source, words, outputs)
+
+
+@contextmanager
+def whole(sink: Sink) -> Iterator[Sink]:
+    """Close a sink that got everything."""
+    complete = False
+    try:
+        yield sink
+        complete = True
+    finally:
+        sink.close(complete=complete)
 
 
 MASK = np.array([[0, 1, 1, 0], [0, 0, 1, 1]], np.uint8)
@@ -52,7 +78,7 @@ def test_bad_sinks_are_explained(sink: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_masks_are_class_indices_with_their_words(tmp_path: Path) -> None:
-    with open_sink(str(tmp_path / "masks"), fps=None) as sink:
+    with whole(open_sink(str(tmp_path / "masks"), fps=None)) as sink:
         sink.write(*result(MASK))
     assert np.array_equal(cv2.imread(str(tmp_path / "masks/cat.png"), cv2.IMREAD_UNCHANGED), MASK)
     assert (tmp_path / "masks/classes.txt").read_text() == "a\nb\n"
@@ -60,20 +86,20 @@ def test_masks_are_class_indices_with_their_words(tmp_path: Path) -> None:
 
 def test_16_bit_masks_keep_their_indices(tmp_path: Path) -> None:
     mask = np.array([[0, 300]], np.uint16)
-    with open_sink(str(tmp_path / "masks/%04d.png"), fps=None) as sink:
+    with whole(open_sink(str(tmp_path / "masks/%04d.png"), words=tuple(map(str, range(301))))) as sink:
         sink.write(*result(mask, tuple(map(str, range(301)))))
     assert np.array_equal(cv2.imread(str(tmp_path / "masks/0007.png"), cv2.IMREAD_UNCHANGED), mask)
 
 
 def test_masks_of_other_words_need_another_folder(tmp_path: Path) -> None:
-    with open_sink(str(tmp_path / "masks"), fps=None) as sink:
+    with whole(open_sink(str(tmp_path / "masks"), fps=None)) as sink:
         sink.write(*result(MASK))
         with pytest.raises(SinkError, match="words changed"):
             sink.write(*result(MASK, ("a", "c")))
 
 
 def test_one_picture_is_that_of_the_most_even_frame(tmp_path: Path) -> None:
-    with open_sink(str(tmp_path / "best.png"), fps=None) as sink:
+    with whole(open_sink(str(tmp_path / "best.png"), fps=None)) as sink:
         sink.write(*result(np.zeros((4, 4), np.uint8)))
         sink.write(*result(MASK))
         sink.write(*result(np.full((4, 4), 1, np.uint8)))
@@ -87,7 +113,7 @@ def video_frame(size: tuple[int, int], grey: int) -> tuple[Segmentation, Frame, 
 
 
 def test_a_video_holds_the_frames_in_order(tmp_path: Path) -> None:
-    with open_sink(str(tmp_path / "v.mp4"), fps=10) as sink:
+    with whole(open_sink(str(tmp_path / "v.mp4"), fps=10)) as sink:
         for grey in (20, 120, 220):
             sink.write(*video_frame((48, 64), grey))
         assert not (tmp_path / "v.mp4").exists()
@@ -101,8 +127,8 @@ def test_a_video_holds_the_frames_in_order(tmp_path: Path) -> None:
 
 def test_an_interrupted_video_does_not_take_the_name(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_text("an earlier result")
-    sink = open_sink(str(tmp_path / "v.mp4"), fps=10)
-    with pytest.raises(RuntimeError), sink:
+    sink = open_sink(str(tmp_path / "v.mp4"), fps=10, outputs=Outputs(overwrite=True))
+    with pytest.raises(RuntimeError), whole(sink):
         sink.write(*video_frame((48, 64), 20))
         raise RuntimeError
     assert (tmp_path / "v.mp4").read_text() == "an earlier result"
@@ -113,7 +139,7 @@ def test_an_interrupted_video_does_not_take_the_name(tmp_path: Path) -> None:
 def test_a_video_refuses_another_frame_size(tmp_path: Path) -> None:
     with (
         pytest.raises(SinkError, match="is 32 x 48, the video .* began with 64 x 48"),
-        open_sink(str(tmp_path / "v.mp4"), fps=10) as sink,
+        whole(open_sink(str(tmp_path / "v.mp4"), fps=10)) as sink,
     ):
         sink.write(*video_frame((48, 64), 20))
         sink.write(*video_frame((48, 32), 20))
