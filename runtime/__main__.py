@@ -1,5 +1,6 @@
 """The command `python -m runtime SOURCE [SINK ...]`; with the name of a tool instead of a source, that tool."""
 
+import io
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 from threading import Event
 from time import perf_counter
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import cv2
 import typer
@@ -18,22 +19,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from runtime.commands import FAILED, STOPPED, Command, console, stop_signals
-from runtime.errors import UsageError
+from runtime.command_line import StreamCommand, read_config
+from runtime.commands import FAILED, STOPPED, console, stop_signals
+from runtime.errors import SinkNameError, UsageError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
 from runtime.sinks.sink import Sink
-from runtime.sources.open import open_source
+from runtime.sources.open import open_sources
 from runtime.sources.source import Frame, Source
 from runtime.stream import stream
 from runtime.temporal import Temporal
 from runtime.tools import TOOLS, tools
 from runtime.version import __version__
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -48,6 +50,10 @@ python -m runtime words tiny --classes "car:0.6, road|asphalt" --output street.s
 
 python -m runtime engine street.tclb   (build the TensorRT engine of this device, for --provider tensorrt)
 
+python -m runtime *.jpg --to out/ --classes car   (several sources)
+
+python -m runtime --config street.yaml   (options from a file: `source: 0`, `classes: [car, road]`, `to: out.mp4`)
+
 python -m runtime doctor   (what is installed, what does not work, and what to do about it)
 """
 
@@ -58,7 +64,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
+@app.command(cls=StreamCommand, epilog=EPILOG, no_args_is_help=True)
 def run(
     source: Annotated[
         str,
@@ -72,6 +78,10 @@ def run(
             metavar="[SINK]...",
             help="out.mp4, out.png, out/ or out/%06d.png (overlay), masks/ or masks/%06d.png (class indices), display.",
         ),
+    ] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", "-o", help="A sink; with it, all arguments are sources. Repeat for several."),
     ] = None,
     bundle: Annotated[str, typer.Option(help="Name of a shipped bundle, or path of a NAME.tclb directory.")] = "tiny",
     classes: Annotated[
@@ -109,21 +119,29 @@ def run(
     legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,
     stats: Annotated[Path | None, typer.Option(help="Write the stage times of every frame, a JSON line each.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(is_eager=True, callback=read_config, help="YAML file with options that are not given here."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Segment any words in a video stream and print where the time went."""
-    names = sinks or ([] if headless else ["display"])
+    sources, names = ([source, *(sinks or [])], to) if to else ([source], sinks or [])
+    names = names or ([] if headless else ["display"])
     if headless and "display" in names:
         raise UsageError("--headless and the sink `display` contradict each other: leave one out")
+    if not to:
+        _refuse_sources_as_sinks(source, names, overwrite)
     with ExitStack() as stack:
-        log = stack.enter_context(stats.open("w", encoding="utf-8")) if stats else None
+        frames = stack.enter_context(open_sources(sources))
+        outputs = Outputs([*frames.inputs, *_files(classes, background)], overwrite)
+        log = stack.enter_context(_open_stats(stats, outputs)) if stats else None
         latency = Latency(log)
         if threads is not None:
             cv2.setNumThreads(threads)
-        frames = stack.enter_context(open_source(source))
         segmenter = stack.enter_context(
             Segmenter(
                 bundle,
@@ -144,7 +162,7 @@ def run(
         opened = [open_sink(name, frames, segmenter.names, outputs) for name in names]
         advance = stack.enter_context(_progress(frames))
         try:
-            stream(
+            complete = stream(
                 frames,
                 segmenter,
                 opened,
@@ -156,11 +174,33 @@ def run(
             )
         finally:
             _report_partial(opened)
-    _report(latency, frames, names)
+    _report(latency, frames)
+    if not complete:
+        console.print(f"stopped after {_frames(len(latency.frames), frames.count)}", soft_wrap=True)
+    elif names:
+        console.print(f"wrote {', '.join(name for name in names if name != 'display')}", soft_wrap=True)
+    _report_problems(frames)
     if stop.signal is not None:
         raise typer.Exit(STOPPED + stop.signal)
     if frames.problems:
         raise typer.Exit(FAILED)
+
+
+def _refuse_sources_as_sinks(source: str, sinks: Sequence[str], overwrite: bool) -> None:
+    """Tell what the shell makes of *.jpg: the second file and all that follow are no results."""
+    kind = Path(source).suffix.lower()
+    there = [sink for sink in sinks if kind and Path(sink).suffix.lower() == kind and os.path.isfile(sink)]  # noqa: PTH113
+    if len(there) > 1 or (there and len(sinks) > 1 and not overwrite):
+        raise SinkNameError(
+            f"results would replace {', '.join(there[:3])}{', …' * (len(there) > 3)}. If these are sources, too, quote "
+            f"the pattern ('*{kind}'), or name the results by --to: tcl-edge *{kind} --to out/"
+        )
+
+
+def _open_stats(path: Path, outputs: Outputs) -> TextIO:
+    """Begin the log, in place: whoever follows it reads it while it grows, and each line is whole."""
+    outputs.claim(path)
+    return path.open("w", encoding="utf-8", buffering=1)
 
 
 def _files(*texts: str | None) -> list[Path]:
@@ -220,9 +260,8 @@ def _report_partial(sinks: Sequence[Sink]) -> None:
             console.print(f"what was written until then: {sink.partial}", soft_wrap=True)
 
 
-def _report(latency: Latency, source: Source, sinks: Sequence[str]) -> None:
+def _report(latency: Latency, source: Source) -> None:
     if not latency.frames:
-        console.print("stopped before the first frame")
         return
     table = Table(title=f"{len(latency.frames)} frames, milliseconds a frame", title_justify="left")
     table.add_column("stage")
@@ -239,18 +278,27 @@ def _report(latency: Latency, source: Source, sinks: Sequence[str]) -> None:
         "[dim]post: upsampling, argmax and blending in one pass; overlay: the legend; write: encoding[/dim]",
         soft_wrap=True,
     )
-    if sinks:
-        console.print(f"wrote {', '.join(name for name in sinks if name != 'display')}", soft_wrap=True)
+
+
+def _report_problems(source: Source) -> None:
     if source.problems:
         console.print(f"[bold red]skipped {len(source.problems)}:[/bold red]")
         for problem in source.problems:
             console.print(f"  {problem}", markup=False, soft_wrap=True)
 
 
+def _frames(count: int, announced: int | None) -> str:
+    return f"{count} frames" if announced is None else f"{count} of {announced} frames"
+
+
 def main() -> None:
     """Run the command line: a tool if the first argument names one, otherwise the stream."""
-    is_tool = len(sys.argv) > 1 and sys.argv[1] in TOOLS
-    (tools if is_tool else app)()
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):  # file names that are no UTF-8 are told with their bytes
+            output.reconfigure(errors="backslashreplace")
+    completed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
+    first = (sys.argv[1:] or completed.split()[1:] or [""])[0]
+    (tools if first in TOOLS else app)()
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ def stream(
     legend: bool = True,
     stop: Event | None = None,
     on_result: Callable[[Segmentation, Frame], None] | None = None,
-) -> int:
-    """Segment every frame of `source` into `sinks` and return how many there were.
+) -> bool:
+    """Segment every frame of `source` into `sinks`, and tell whether that is all that there was to get.
 
     The stages run one after the other: on a small machine the network already uses every core. Source and sinks are
     closed whatever happens; sinks are told whether they got all: of a source that is stopped before its end, files stay
@@ -45,7 +45,6 @@ def stream(
         TclEdgeError: whatever source, segmenter or sink raise.
     """
     paint = any(sink.paints for sink in sinks)
-    count = 0
     result: Segmentation | None = None
     picture: BGR | None = None
     ended = complete = False
@@ -70,7 +69,6 @@ def stream(
             for sink in sinks:
                 sink.write(result, frame, frame.image if picture is None else picture)
             end = perf_counter()
-            count += 1
             latency.add(
                 {
                     **result.speed,
@@ -83,4 +81,4 @@ def stream(
             if on_result is not None:
                 on_result(result, frame)
         complete = ended or not source.ends
-    return count
+    return complete

@@ -16,7 +16,7 @@ from runtime.words.vocabulary import SAME_MEANING
 
 TOOLS = {"doctor", "engine", "words"}
 
-tools = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+tools = typer.Typer(pretty_exceptions_enable=False)
 
 
 @tools.callback(no_args_is_help=True)

@@ -25,7 +25,7 @@ TOGETHER = {
     "runtime": {
         "base": {"errors", "version", "atomic_file", "bundle", "closing", "frame", "latency"},
         "segmenter": {"segmenter", "segmentation", "overlay", "temporal"},
-        "command": {"__main__", "commands", "tools"},
+        "command": {"__main__", "command_line", "commands", "tools"},
     },
 }
 ARROWS = {

@@ -1,6 +1,7 @@
 """Open a source given as text."""
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import SourceNotFoundError
@@ -12,6 +13,12 @@ from runtime.sources.source import Source
 
 SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
 FORMS = "a video file, a picture, a folder, a glob like 'shots/*.jpg', a camera like 0 or /dev/video0, test://cars or test://pattern"
+
+
+def open_sources(sources: Sequence[str]) -> Source:
+    """Open several sources as one."""
+    (source,) = sources
+    return open_source(source)
 
 
 def open_source(source: str) -> Source:

@@ -50,9 +50,9 @@ def test_other_words_other_masks(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), [f for _, f in zip(range(96), frames(SHIPPED_CLIP), strict=False)][95])
     masks = []
     for words in ("car, asphalt", "wheel, sky, tree"):
-        done = runtime("a.png", "masks", "--classes", words, "--background", "none", cwd=tmp_path)
+        done = runtime("a.png", f"{len(masks)}/masks", "--classes", words, "--background", "none", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        masks.append(cv2.imread(str(tmp_path / "masks/a.png"), cv2.IMREAD_UNCHANGED))
+        masks.append(cv2.imread(str(tmp_path / f"{len(masks)}/masks/a.png"), cv2.IMREAD_UNCHANGED))
     assert not np.array_equal(*masks)
 
 
@@ -115,14 +115,6 @@ def test_a_truncated_video_keeps_what_was_segmented_under_another_name(tmp_path:
     assert sum(1 for _ in frames(tmp_path / "o.partial.mp4")) > 20
 
 
-def test_the_source_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "v.mp4").write_bytes(SHIPPED_CLIP.read_bytes())
-    done = runtime("v.mp4", tmp_path / "v.mp4", "--classes", "car", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "is the source itself" in done.stderr
-    assert (tmp_path / "v.mp4").read_bytes() == SHIPPED_CLIP.read_bytes()
-
-
 def test_unreadable_pictures_are_skipped_counted_and_reported(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("a", "b"):
@@ -140,9 +132,18 @@ def listen(number: signal.Signals) -> Callable[[], object]:
     return partial(signal.signal, number, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_finishes_the_video(number: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "runtime", "test://pattern?size=64x48", "o.mp4", "--classes", "car"]
+@pytest.mark.parametrize(
+    ("number", "length", "name"),
+    [
+        (signal.SIGINT, "", "o.mp4"),
+        (signal.SIGTERM, "&frames=50000", "o.partial.mp4"),
+        (signal.SIGHUP, "&frames=50000", "o.partial.mp4"),
+    ],
+)
+def test_a_signal_finishes_the_video(number: signal.Signals, length: str, name: str, tmp_path: Path) -> None:
+    """Under its name if the source has no end, else as a part."""
+    source = f"test://pattern?size=64x48{length}"
+    command = [sys.executable, "-m", "runtime", source, "o.mp4", "--classes", "car", "--refine", "none"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen(number)
     )
@@ -154,7 +155,9 @@ def test_a_signal_finishes_the_video(number: signal.Signals, tmp_path: Path) -> 
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
     assert "fps" in output
-    assert sum(1 for _ in frames(tmp_path / "o.mp4")) > 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert sum(1 for _ in frames(tmp_path / name)) > 0
+    assert ("stopped after" in errors) == (length != "")
 
 
 def test_ctrl_c_ends_a_segmenter_that_takes_minutes_to_open(tmp_path: Path) -> None:

@@ -49,10 +49,11 @@ class Closing(Source):
 
 def test_every_frame_reaches_every_sink(segmenter: Segmenter) -> None:
     first, second, latency, calls = Recorder(), Recorder(paints=False), Latency(), []
-    count = stream(
+    complete = stream(
         open_source(PATTERN), segmenter, [first, second], latency=latency, on_result=lambda r, f: calls.append(f.index)
     )
-    assert count == len(first.pictures) == len(second.pictures) == len(latency.frames) == 5
+    assert complete
+    assert len(first.pictures) == len(second.pictures) == len(latency.frames) == 5
     assert first.closed == second.closed == [True]
     assert calls == [0, 1, 2, 3, 4]
     frame = latency.frames[-1]
@@ -101,14 +102,18 @@ def test_a_failing_source_keeps_what_was_written(segmenter: Segmenter) -> None:
     assert source.closed
 
 
-def test_it_stops_when_asked(segmenter: Segmenter) -> None:
+@pytest.mark.parametrize(("length", "whole"), [("", True), ("&frames=9", False)], ids=["endless", "with an end"])
+def test_it_stops_when_asked(length: str, whole: bool, segmenter: Segmenter) -> None:
+    """What has no end is whole whenever it is stopped."""
     sink, stop = Recorder(), threading.Event()
-    endless = open_source("test://pattern?size=64x48")
-    stream(endless, segmenter, [sink], latency=Latency(), stop=stop, on_result=lambda r, f: f.index == 6 and stop.set())
+    source = open_source(f"test://pattern?size=64x48{length}")
+    stream(source, segmenter, [sink], latency=Latency(), stop=stop, on_result=lambda r, f: f.index == 6 and stop.set())
     assert len(sink.pictures) == 7
-    assert sink.closed == [True]
+    assert sink.closed == [whole]
 
 
 def test_a_closed_window_ends_the_stream(segmenter: Segmenter) -> None:
     sink = Recorder(finishes_at=1)
-    assert stream(open_source(PATTERN), segmenter, [sink], latency=Latency()) == 2
+    assert not stream(open_source(PATTERN), segmenter, [sink], latency=Latency())
+    assert len(sink.pictures) == 2
+    assert sink.closed == [False]
