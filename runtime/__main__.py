@@ -156,9 +156,6 @@ def run(
             )
         )
         stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
-        outputs = Outputs(
-            [*frames.inputs, *([Path(classes)] if classes and Path(classes).is_file() else [])], overwrite
-        )
         opened = [open_sink(name, frames, segmenter.names, outputs) for name in names]
         advance = stack.enter_context(_progress(frames))
         try:

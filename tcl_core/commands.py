@@ -8,11 +8,13 @@
 Whether it is 1 or 2 the type of the error says (`tcl_core/errors.py`), not the command.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -45,6 +47,20 @@ class Command(TyperCommand):
 def new_app() -> typer.Typer:
     """Make what a command is registered with, by `@app.command(cls=Command, ...)`."""
     return typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace results that are there.")]
+
+
+def refuse_existing(*paths: Path, overwrite: bool) -> None:
+    """Refuse, before any work is done, to write over what is there.
+
+    Raises:
+        ConfigError: one of the paths is there, and `overwrite` is not given.
+    """
+    for path in paths:
+        if os.path.lexists(path) and not overwrite:
+            raise ConfigError(f"{path} exists: choose another place, or add --overwrite to replace it")
 
 
 def exit_code(error: Exception) -> int:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from tcl_core.commands import Command, console, counting, new_app
+from tcl_core.commands import Command, Overwrite, console, counting, new_app, refuse_existing
 from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.model import load_model
@@ -194,6 +194,7 @@ def main(
         int | None, typer.Option(min=16, max=MAX_LONG_SIDE, help="Short side while segmenting, in pixels; default 448.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Folder for overlay.png and labels.png.")] = Path("out"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Segment any words in one picture with PyTorch; for comparison with the exported models."""
     words = parse_words(classes)
@@ -202,6 +203,8 @@ def main(
     if len(words) > MAX_LABELS:
         raise ValueError(f"{len(words)} words: labels.png has room for {MAX_LABELS}")
     templates(template_name or "custom")  # a mistake is told before minutes of loading
+    overlay_path, labels_path = output / "overlay.png", output / "labels.png"
+    refuse_existing(overlay_path, labels_path, overwrite=overwrite)
     choice = ModelChoice(model, pretrained, checkpoint, head, tokenizer)
     picture = open_picture(image)
     with console.status("loading the model"):
@@ -220,10 +223,10 @@ def main(
             short_side=short_side,
             progress=progress,
         )
-    save_picture(draw_overlay(picture, prediction), output / "overlay.png")
-    save_picture(label_picture(prediction), output / "labels.png")
+    save_picture(draw_overlay(picture, prediction), overlay_path)
+    save_picture(label_picture(prediction), labels_path)
     print_coverage(prediction)
-    console.print(f"wrote {output / 'overlay.png'} and {output / 'labels.png'}", markup=False)
+    console.print(f"wrote {overlay_path} and {labels_path}", markup=False)
 
 
 if __name__ == "__main__":

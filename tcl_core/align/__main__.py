@@ -39,7 +39,7 @@ from tcl_core.align.distil import (
 )
 from tcl_core.align.lessons import Curriculum, CurriculumConfig, Lesson, write_curriculum
 from tcl_core.align.text_teacher import SentenceEncoder, Teacher, import_for_alignment
-from tcl_core.commands import Command, new_app
+from tcl_core.commands import Command, Overwrite, new_app, refuse_existing
 from tcl_core.config import load_config
 from tcl_core.data.wordnet import WordNet
 from tcl_core.encoder import Preprocess, normalize
@@ -305,11 +305,13 @@ def main(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Single settings, over those of the file.")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make both towers of tiny from public packages, without a single image, and report how well words are read."""
     settings = load_config(AlignConfig, config, overrides or [])
-    model, tiny_config, scores = align(settings)
     path = Path(settings.output)
+    refuse_existing(path, overwrite=overwrite)
+    model, tiny_config, scores = align(settings)
     save_tiny(model, tiny_config, path)
     sizes = f"{path.stat().st_size:,} bytes, text tower {text_bytes(path):,}"
     print_report(f"{path.name}: {sizes}", scores)

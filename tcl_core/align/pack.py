@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tcl_core.commands import Command, console, new_app
+from tcl_core.commands import Command, Overwrite, console, new_app, refuse_existing
 from tcl_core.errors import ConfigError
 from tcl_core.load.hub import import_mean, read_model_config
 from tcl_core.tiny.file import DEFAULT_PATH, read_tiny_config, save_tiny
@@ -17,22 +17,25 @@ app = new_app()
 EPILOG = """
 [bold]Examples[/bold]
 
-python -m tcl_core.pack out/tiny/model out/tiny_short/model   (the mean of their weights, as the shipped model)
+python -m tcl_core.pack out/tiny/model out/tiny_short/model --overwrite   (their mean, as the shipped model)
 
 python -m tcl_core.pack out/tiny/model mine.safetensors background_threshold=0.2
 """
 
 
-def pack(directories: Sequence[Path], path: Path, background_threshold: float | None = None) -> None:
+def pack(
+    directories: Sequence[Path], path: Path, background_threshold: float | None = None, *, overwrite: bool = False
+) -> None:
     """Write a trained `tiny` in one file.
 
     Args:
         directories: `OUTPUT/model` of a training of `encoder: tiny`, or of several, whose weights are averaged.
         path: of the weights to write.
         background_threshold: below it a cell is background; None keeps that of the model trained on.
+        overwrite: replace weights that are there.
 
     Raises:
-        ConfigError: a directory is not there or holds no such training, or trainings are too unlike to be averaged.
+        ConfigError: weights are there, a directory is not or holds no such training, or trainings are too unlike.
         CheckpointError: what is in it is damaged, or its encoders are not where they were.
         ModelFileError: the aligned model it was trained on is missing or damaged.
         WriteError: the files cannot be written.
@@ -46,6 +49,7 @@ def pack(directories: Sequence[Path], path: Path, background_threshold: float | 
     config = replace(read_tiny_config(described.tiny), decoder_width=described.width)
     if background_threshold is not None:
         config = replace(config, background_threshold=background_threshold)
+    refuse_existing(path, overwrite=overwrite)
     save_tiny(import_mean(directories), config, path)
 
 
@@ -60,6 +64,7 @@ def main(
             show_default=False,
         ),
     ],
+    overwrite: Overwrite = False,
 ) -> None:
     """Write FILE.safetensors, FILE.json and FILE.tokenizer.json: tiny's towers with the mean of trained grounders."""
     settings = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
@@ -67,7 +72,7 @@ def main(
     path = paths.pop() if paths and paths[-1].suffix == ".safetensors" else DEFAULT_PATH
     if not paths:
         raise ConfigError("no directory: expected OUTPUT/model of a training, such as out/tiny/model")
-    pack(paths, path, _background_threshold(settings))
+    pack(paths, path, _background_threshold(settings), overwrite=overwrite)
     console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tcl_core.commands import Command, console, counting, new_app
+from tcl_core.commands import Command, Overwrite, console, counting, new_app, refuse_existing
 from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.evaluation import Evaluation, evaluate
 from tcl_core.evaluate.folder import open_folder
@@ -79,12 +79,14 @@ def main(
         int | None, typer.Option(min=16, max=2048, help="Pixels, see --protocol; default the model's.")
     ] = None,
     num_pictures: Annotated[int, typer.Option("--pictures", min=0, help="Pictures to show in the report.")] = 12,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure masks: mIoU, pixel accuracy and the pointing game, without and with background, as JSON and HTML."""
     is_bundle = model.endswith(".tclb") or (Path(model) / "manifest.json").is_file()
     choice = None if is_bundle else ModelChoice(model, pretrained, checkpoint, head, tokenizer)
     templates(template_name or "custom")  # mistakes are told before anything is read
     left_out = tuple(word.name for word in parse_words(without)) if without.strip() else ()
+    refuse_existing(report / "report.json", report / "report.html", overwrite=overwrite)
     opened = open_folder(data, split=split, without=left_out)
     if limit:
         opened = opened.thinned(limit)

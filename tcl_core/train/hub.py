@@ -12,7 +12,7 @@ import typer
 from safetensors.torch import save
 
 from tcl_core.atomic_file import write_together
-from tcl_core.commands import Command, console, new_app
+from tcl_core.commands import Command, Overwrite, console, new_app, refuse_existing
 from tcl_core.load.choice import TRAINED_CONFIG, TRAINED_WEIGHTS
 from tcl_core.load.hub import ENCODERS, FORMAT_VERSION, MODEL_TYPE, tensors_below
 from tcl_core.train.checkpoint import read_checkpoint
@@ -62,8 +62,10 @@ def main(
         Path, typer.Argument(help="What training wrote: OUTPUT/last.safetensors or best.safetensors.")
     ],
     directory: Annotated[Path, typer.Argument(help="To write config.json and model.safetensors to.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a trained grounder in the layout of the Hugging Face hub, which every command takes as a model."""
+    refuse_existing(directory / "config.json", directory / "model.safetensors", overwrite=overwrite)
     export_model(checkpoint, directory)
     console.print(f"wrote {directory}", markup=False, soft_wrap=True)
 

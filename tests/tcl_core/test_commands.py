@@ -1,5 +1,6 @@
 """What every command has in common. Oracles: exit codes by hand; a real process with real signals."""
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tcl_core.commands import Command
+from tcl_core.commands import Command, refuse_existing
 from tcl_core.errors import (
     CheckpointError,
     ConfigError,
@@ -63,7 +64,7 @@ def test_a_mistake_of_ours_is_not_hidden() -> None:
 
 WAIT = """
 import time, typer
-from tcl_core.commands import Command
+from tcl_core.commands import Command, refuse_existing
 app = typer.Typer()
 @app.command(cls=Command)
 def command() -> None:
@@ -100,3 +101,37 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_results_that_are_there_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "old.json").touch()
+    (tmp_path / "dangling.json").symlink_to("nowhere")
+    for name in ("old.json", "dangling.json"):
+        with pytest.raises(ConfigError, match=rf"{name} exists: .*--overwrite"):
+            refuse_existing(tmp_path / "new.json", tmp_path / name, overwrite=False)
+        refuse_existing(tmp_path / name, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        (["predict", "tiny", "a.png", "--classes", "car", "--output", "out"], "labels.png"),
+        (["evaluate", "tiny", "--data", "data", "--report", "out"], "report.html"),
+        (["hub", "last.safetensors", "out"], "config.json"),
+        (["align", str(ROOT / "configs/align_tiny.yaml"), "output=out/tiny.safetensors"], "tiny.safetensors"),
+    ],
+)
+def test_every_command_refuses_before_it_works(
+    arguments: list[str], result: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of the inputs is there: had the work begun, that would be the message."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / result).write_text("an earlier result")
+    name = {"evaluate": "evaluate.__main__", "hub": "train.hub", "align": "align.__main__"}.get(
+        arguments[0], arguments[0]
+    )
+    done = CliRunner().invoke(importlib.import_module(f"tcl_core.{name}").app, arguments[1:])
+    assert done.exit_code == 2
+    assert f"out/{result} exists: choose another place, or add --overwrite" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [result]

@@ -59,7 +59,7 @@ def test_several_trainings_are_averaged(tmp_path: Path, capsys: pytest.CaptureFi
     for name, value in mean.items():
         torch.testing.assert_close(value, (a[name] + b[name]) / 2, rtol=1e-3, atol=1e-3, msg=name)
     other = run(tmp_path / "other", "seed=1")
-    assert status(app, one, other, tmp_path / "packed.safetensors") == 2
+    assert status(app, one, other, tmp_path / "other.safetensors") == 2
     assert "their seed differs (0 and 1)" in " ".join(capsys.readouterr().err.split())
 
 
