@@ -64,6 +64,11 @@ class Display:
         else:
             self._fate = fate
 
+    def count(self, done: int, total: int) -> None:
+        """Show how far the stage that runs is."""
+        if self._task is not None:
+            self._progress.update(self._task, description=f"{self._stage}: {done} of {total}")
+
     def finish(self, mark: str = "done") -> None:
         """End the stage that runs."""
         if self._stage is None or self._task is None:
@@ -186,7 +191,7 @@ def run(
             warnings.showwarning = lambda message, *_, **__: console.print(f"warning: {message}", markup=False)
             display.tell(f"loading {model}", "begins")
             subject = load_subject(choice, prompts=prompts, licence=licence)
-            stages = Stages(None if no_cache else cache_dir or default_folder(), display.tell)
+            stages = Stages(None if no_cache else cache_dir or default_folder(), display.tell, display.count)
             bundle = export_bundle(subject, classes, output, how, overwrite=overwrite, stages=stages)
             display.finish()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from export.quantization import Quantizer, int8_arithmetic, quantized
 from export.stages import Stages
 from export.tracing import TracedGraph
 from runtime.bundle import GraphSpec
+from runtime.frame import BGR
 
 KEPT = "tcl_edge.kept_fp32"
 """Where a graph of lower precision says what it computes in float32."""
@@ -71,7 +72,7 @@ def lower_precision(
         make = partial(_in_float16, traced, comparison, stages)
         data = stages.result("converting to float16", _key(traced, comparison), make)
     elif options.precision == "int8":
-        make = partial(_in_int8, traced, comparison, pictures, force=options.force)
+        make = partial(_in_int8, traced, comparison, pictures, stages, force=options.force)
         seen = [_digest(picture.tobytes()) for picture in (*pictures.measured, *pictures.searched)]
         key = [*_key(traced, comparison), seen, options.force]
         data = stages.result("calibrating int8, and finding what bears it", key, make)
@@ -115,14 +116,14 @@ def _in_float16(traced: TracedGraph, comparison: Comparison, stages: Stages) -> 
     return data
 
 
-def _in_int8(traced: TracedGraph, comparison: Comparison, pictures: Pictures, *, force: bool) -> bytes:
-    inputs = _measured_inputs(traced.contract, pictures)
+def _in_int8(traced: TracedGraph, comparison: Comparison, pictures: Pictures, stages: Stages, *, force: bool) -> bytes:
+    inputs = _measured_inputs(traced.contract, stages.counted(pictures.measured))
     quantizer = Quantizer(onnx.load_from_string(traced.data), inputs, _kinds(traced))
     thorough = comparison.on_pictures(pictures.searched[:THOROUGH])
     rough = replace(thorough, cases=thorough.cases[:ROUGH])
     least = comparison.tolerance.label_agreement + MARGIN
     try:
-        found = int8_arithmetic(quantizer, rough.agreement, thorough.agreement, least)
+        found = int8_arithmetic(quantizer, rough.agreement, thorough.agreement, least, stages.counted)
     except PrecisionError:
         if not force:
             raise
@@ -133,9 +134,9 @@ def _in_int8(traced: TracedGraph, comparison: Comparison, pictures: Pictures, *,
     return data
 
 
-def _measured_inputs(contract: Contract, pictures: Pictures) -> Iterator[Arrays]:
+def _measured_inputs(contract: Contract, pictures: Iterable[BGR]) -> Iterator[Arrays]:
     text = contract.rows(FEW_WORDS)
-    for picture in pictures.measured:
+    for picture in pictures:
         yield contract.inputs(as_input([picture], contract.input, contract.native), text)
 
 

@@ -147,7 +147,13 @@ def _keep(model: onnx.ModelProto, nodes: Sequence[NodeProto]) -> None:
     model.graph.initializer.extend(weights)
 
 
-def int8_arithmetic(quantizer: Quantizer, rough: Judge, judge: Judge, least: float) -> Quantized:
+def int8_arithmetic(
+    quantizer: Quantizer,
+    rough: Judge,
+    judge: Judge,
+    least: float,
+    counted: Callable[[Sequence[Product]], Iterable[Product]] = iter,
+) -> Quantized:
     """Put as much into int8 as leaves the labels in place: the products that do the most harm stay in float32.
 
     Harm is the mean error with that product alone in int8. How many of them stay is found by halving.
@@ -157,11 +163,12 @@ def int8_arithmetic(quantizer: Quantizer, rough: Judge, judge: Judge, least: flo
         rough: compares a graph with PyTorch on a few pictures; tells harm.
         judge: on more of them. Nothing was measured on these pictures.
         least: share of equal labels.
+        counted: yields the products, and tells whoever waits how many are done.
 
     Raises:
         PrecisionError: nothing worth while is left in int8.
     """
-    harm = {product.name: rough(quantizer.quantized([product])).mean_error for product in quantizer.products}
+    harm = {product.name: rough(quantizer.quantized([product])).mean_error for product in counted(quantizer.products)}
     ranked = sorted(quantizer.products, key=lambda product: -harm[product.name])
     tried: dict[int, Agreement] = {}
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from platformdirs import user_cache_path
 from torch import nn
@@ -21,17 +21,34 @@ LARGEST = 8_000_000_000
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxslim", "onnxconverter-common", "onnxruntime")
 
 
+Item = TypeVar("Item")
+
+
 class Stages:
     """A folder of results, each under the hash of everything it depends on, and checked before it is used.
 
     Args:
         folder: where; None keeps nothing.
         tell: called with (stage, what became of it) for each.
+        count: called with (done, in all) where a long stage can say so.
     """
 
-    def __init__(self, folder: Path | None = None, tell: Callable[[str, str], None] = lambda stage, fate: None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        tell: Callable[[str, str], None] = lambda stage, fate: None,
+        count: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
         self._folder = folder
         self.tell = tell
+        self._count = count
+
+    def counted(self, items: Sequence[Item]) -> Iterator[Item]:
+        """Yield the items one by one, and tell how many are done."""
+        for done, item in enumerate(items):
+            self._count(done, len(items))
+            yield item
+        self._count(len(items), len(items))
 
     def result(self, stage: str, depends_on: Any, make: Callable[[], bytes]) -> bytes:
         """Return what `make` gives, or gave when it was run with the same dependencies.

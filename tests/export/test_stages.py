@@ -85,3 +85,11 @@ def test_a_change_in_a_package_below_is_noticed(tmp_path: Path) -> None:
     changed = code_digest([tmp_path])
     (tmp_path / "towers" / "vit.py").rename(tmp_path / "towers" / "resnet.py")
     assert len({before, changed, code_digest([tmp_path])}) == 3
+
+
+def test_a_long_stage_says_how_far_it_is() -> None:
+    told: list[tuple[int, int]] = []
+    stages = Stages(count=lambda done, total: told.append((done, total)))
+    seen = [(item, told[-1]) for item in stages.counted("abc")]
+    assert seen == [("a", (0, 3)), ("b", (1, 3)), ("c", (2, 3))]
+    assert told[-1] == (3, 3)
