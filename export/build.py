@@ -1,6 +1,7 @@
 """The whole export: words encoded -> segmenter rewritten, traced, in its precision, compared with PyTorch -> bundle."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from export.text import TextGraph, export_text
 from export.tracing import count_operations, trace_segmenter
 from runtime.bundle import (
     SCHEMA_VERSION,
+    BackgroundSpec,
     Bundle,
     Manifest,
     OperationsRecord,
@@ -26,7 +28,9 @@ from runtime.bundle import (
     file_records,
     write_bundle,
 )
-from runtime.words.vocabulary import parse_classes
+from runtime.errors import VocabularyError
+from runtime.words.vocabulary import parse_classes, split_background
+from runtime.words.word_class import WordClass
 
 VOCABULARY = "vocabularies/default.safetensors"
 MODEL_CARD = "MODEL_CARD.md"
@@ -59,7 +63,9 @@ def export_bundle(
     stages = stages or Stages()
     check_replaceable(output, overwrite=overwrite)
     check(options, subject)
-    words = parse_classes(subject.classes if classes is None else classes)
+    words, background = split_background(parse_classes(subject.classes if classes is None else classes))
+    if background is not None:
+        subject = replace(subject, background=_with_class(subject.background, background))
     pictures = load_pictures(options.calibration)
 
     text = export_text(subject, options, words, stages)
@@ -77,6 +83,19 @@ def export_bundle(
         subject, options, text, contract, lowered, name=output.stem, operations=operations, parity=parity, files=files
     )
     return write_bundle(output, manifest, files, overwrite=overwrite)
+
+
+def _with_class(spec: BackgroundSpec, typed: WordClass) -> BackgroundSpec:
+    """Take the synonyms and the threshold of the class called background as those of the bundle's background."""
+    spec = BackgroundSpec(
+        threshold=spec.threshold if typed.threshold is None else typed.threshold, words=typed.synonyms or spec.words
+    )
+    if spec.threshold is None and not spec.words:
+        raise VocabularyError(
+            f"nothing says what {typed.name!r} looks like, neither words nor a threshold: write "
+            f"{typed.name}|wall|floor or {typed.name}:0.3"
+        )
+    return spec
 
 
 def _files(subject: Subject, options: Options, text: TextGraph, lowered: LoweredGraph) -> dict[str, bytes]:

@@ -15,7 +15,8 @@ from export.subject import Subject
 from export.to_onnx import Signature, to_onnx
 from runtime.bundle import BackgroundSpec, GraphSpec
 from runtime.words.text_encoder import TextTower
-from runtime.words.vocabulary import Vocabulary, WordClass
+from runtime.words.vocabulary import Vocabulary
+from runtime.words.word_class import WordClass
 
 FILE = "text_encoder.onnx"
 

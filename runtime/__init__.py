@@ -13,11 +13,14 @@ from runtime.engines import Engine, FakeEngine, open_engine
 from runtime.kernels.labels import LabelMap, LabelRule, Paint
 from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.segmentation import Segmentation
-from runtime.segmenter import Segmenter
+from runtime.segmenter import KEPT, Segmenter
 from runtime.version import __version__
-from runtime.words.vocabulary import Vocabulary, WordClass, parse_classes
+from runtime.words.text_encoder import SpelledWordWarning
+from runtime.words.vocabulary import Vocabulary, parse_classes
+from runtime.words.word_class import WordClass
 
 __all__ = [
+    "KEPT",
     "Bundle",
     "Engine",
     "FakeEngine",
@@ -27,6 +30,7 @@ __all__ = [
     "Paint",
     "Segmentation",
     "Segmenter",
+    "SpelledWordWarning",
     "Vocabulary",
     "WordClass",
     "__version__",

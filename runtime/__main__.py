@@ -87,8 +87,8 @@ def run(
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Words to segment: 'cat, sofa|couch, floor:0.6' (a threshold of its own), a .txt file with one class "
-            "a line, or a word file (see `words`)."
+            help="Words to segment: 'cat, sofa|couch, floor:0.6' (a threshold of its own), a word list (.txt, .names, "
+            ".csv), or a word file (see `words`)."
         ),
     ] = None,
     background: Annotated[
@@ -146,7 +146,7 @@ def run(
             Segmenter(
                 bundle,
                 classes,
-                background=None if background.strip().lower() == "none" else background,
+                background=background,
                 threshold=threshold,
                 provider=provider,
                 threads=threads,

@@ -9,8 +9,11 @@ Whether it is 1 or 2 the type of the error says (`runtime/errors.py`), not the c
 """
 
 import signal
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -31,13 +34,31 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
+        _print_anything()
         try:
-            with _ending_by_signals():
+            with _ending_by_signals(), _warnings_as_lines():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(STOPPED + signal.SIGINT) from None
         except (TclEdgeError, OSError) as error:
             fail(error)
+
+
+def _print_anything() -> None:
+    """Let names be printed that the terminal has no characters for, or that are no text at all."""
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Tell warnings as the commands tell everything else, without the place in the code."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: console.print(
+            Text.assemble(("warning: ", "bold yellow"), str(message)), soft_wrap=True
+        )
+        yield
 
 
 def fail(error: Exception) -> NoReturn:

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, get_args, overload
@@ -23,27 +24,45 @@ from runtime.overlay import palette
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.temporal import Temporal
 from runtime.words.text_encoder import BundleTextEncoder
-from runtime.words.vocabulary import Vocabulary
-from runtime.words.word_file import Background, Words, vocabulary_for
+from runtime.words.vocabulary import Background, Vocabulary, Words, parse_background
+from runtime.words.word_file import vocabulary_for
 
 REFINEMENTS = get_args(Refinement)
+
+
+class Kept(Enum):
+    """Stands for a setting that stays as it is."""
+
+    KEPT = "kept"
+
+
+KEPT: Literal[Kept.KEPT] = Kept.KEPT
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user said about the background last; the words do not change it."""
+
+    background: tuple[str, ...] | Literal["default"] | None
+    threshold: float | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Words:
     """What changes together when the words change."""
 
+    asked: _Asked
     vocabulary: Vocabulary
     rule: LabelRule
     colours: npt.NDArray[np.uint8]
     unpainted: int | None
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, *, threads: int) -> "_Words":
+    def of(cls, asked: _Asked, vocabulary: Vocabulary, *, threads: int) -> "_Words":
         rule = LabelRule(vocabulary.constant, vocabulary.thresholds, threads)
         background = vocabulary.has_background
         colours = palette(len(vocabulary.classes), background=background)
-        return cls(vocabulary, rule, colours, 0 if background else None)
+        return cls(asked, vocabulary, rule, colours, 0 if background else None)
 
 
 def _cores() -> int:
@@ -61,12 +80,12 @@ class Segmenter(Closing):
 
     Args:
         bundle: a shipped bundle's name, a path, or an opened bundle.
-        classes: words to segment, as "cat, sofa|couch:0.6" or one a list item; the path of a word file made by
-            `python -m runtime words`; None for the bundle's own. A class with a threshold of its own takes part only
-            where its soft mask exceeds it.
+        classes: words to segment, as "cat, sofa|couch:0.6" or one a list item; the path of a word list (.txt, .names,
+            .csv), or of a word file made by `python -m runtime words`; None for the bundle's own. A class with a
+            threshold of its own takes part only where its soft mask exceeds it. One called `background` is index 0.
         background: "default" for the word file's or else the bundle's words, less those that mean the same as a
-            class; other words that count as background; None for no background at all, so that every pixel gets a
-            word unless a class has its own threshold.
+            class; other words that count as background; None or "none" for no background at all, so that every pixel
+            gets a word unless a class has its own threshold.
         threshold: soft mask in [0, 1] below which a pixel is background; None for the word file's or the bundle's
             own, which does not apply when `background` is None.
         provider: of the engine that is opened: `cpu`, which is also None, `cuda`, or `tensorrt`, which builds an engine
@@ -115,13 +134,14 @@ class Segmenter(Closing):
         shipped = Vocabulary.shipped(self.bundle)
         self._encoder = BundleTextEncoder(self.bundle, shipped.rows)
         self._shipped_classes = shipped.classes
-        vocabulary = self._vocabulary(classes, background, threshold)
+        asked = _Asked(parse_background(background), threshold)
+        vocabulary = self._vocabulary(classes, asked)
         self._owns_engine = engine is None
         if engine is None:
             rows = len(vocabulary.embeddings)
             engine = open_engine(self.bundle, size=size, provider=provider or "cpu", threads=threads, words=rows)
         self._engine = engine
-        self._words = self._accepted(vocabulary)
+        self._words = self._accepted(asked, vocabulary)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -129,26 +149,45 @@ class Segmenter(Closing):
         return self._words.vocabulary.names
 
     def set_classes(
-        self, classes: Words | None, *, background: Background = "default", threshold: float | None = None
+        self,
+        classes: Words | None,
+        *,
+        background: Background | Literal[Kept.KEPT] = KEPT,
+        threshold: float | Literal[Kept.KEPT] | None = KEPT,
     ) -> None:
-        """Change the words, from the next frame on. Arguments as for the constructor; on an error nothing changes.
+        """Change the words, from the next frame on; on an error nothing changes.
 
         May be called from another thread: a frame is segmented with the old words or with the new, never a mixture.
+
+        Args:
+            classes: as for the constructor.
+            background: as for the constructor; left out, it is what was given last, there or here.
+            threshold: as for the constructor; left out, it is what was given last, unless `background` is now given as
+                None, which takes the threshold away, too.
+
+        Raises:
+            VocabularyError: the words are refused.
         """
-        self._words = self._accepted(self._vocabulary(classes, background, threshold))
+        asked = self._words.asked
+        if background is not KEPT:
+            words = parse_background(background)
+            asked = _Asked(words, None if words is None else asked.threshold)
+        if threshold is not KEPT:
+            asked = replace(asked, threshold=threshold)
+        self._words = self._accepted(asked, self._vocabulary(classes, asked))
 
-    def _vocabulary(self, classes: Words | None, background: Background, threshold: float | None) -> Vocabulary:
+    def _vocabulary(self, classes: Words | None, asked: _Asked) -> Vocabulary:
         words = self._shipped_classes if classes is None else classes
-        return vocabulary_for(self.bundle, words, self._encoder, background=background, threshold=threshold)
+        return vocabulary_for(self.bundle, words, self._encoder, background=asked.background, threshold=asked.threshold)
 
-    def _accepted(self, vocabulary: Vocabulary) -> _Words:
+    def _accepted(self, asked: _Asked, vocabulary: Vocabulary) -> _Words:
         rows, most = len(vocabulary.embeddings), self._engine.most_words
         if most is not None and rows > most:
             raise VocabularyError(
                 f"{rows} words given, synonyms and background words included, and this engine was built for at most "
                 f"{most}: `python -m runtime engine {self.bundle.path} --words {rows}`"
             )
-        return _Words.of(vocabulary, threads=self._threads)
+        return _Words.of(asked, vocabulary, threads=self._threads)
 
     def __call__(
         self,

@@ -50,7 +50,7 @@ def words(
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="Words to add: 'cat, sofa|couch, floor:0.6', or a .txt file with one class a line."),
+        typer.Option(help="Words to add: 'cat, sofa|couch, floor:0.6', or a word list (.txt, .names, .csv)."),
     ] = None,
     background: Annotated[
         str, typer.Option(help="Background words; 'default': the bundle's own; 'none': no background.")

@@ -13,7 +13,7 @@ from runtime.bundle import Bundle
 from runtime.errors import VocabularyError
 from runtime.overlay import palette
 from runtime.words.text_encoder import BundleTextEncoder
-from runtime.words.vocabulary import Vocabulary
+from runtime.words.vocabulary import Vocabulary, parse_background
 from runtime.words.word_file import (
     NearWords,
     WordFile,
@@ -53,7 +53,7 @@ def gather(
     parts = [read_word_file(path, bundle.manifest) for path in files]
     if classes is not None or not parts:
         parts.append(_typed(bundle, classes, background, threshold, tuple(templates)))
-    elif templates or background != "default":
+    elif templates or parse_background(background) != "default":
         raise VocabularyError(
             "templates and background words are for new classes: give --classes, or leave --template and --background "
             "out"
@@ -99,7 +99,7 @@ def run(
         opened,
         files,
         classes,
-        background=None if background.strip().lower() == "none" else background,
+        background=background,
         threshold=threshold,
         templates=templates,
     )
@@ -110,8 +110,8 @@ def run(
     _print_near(out, near_words(words.vocabulary, near))
     if output is not None:
         write_word_file(output, words, opened.manifest)
-        out.print(f"wrote {output}; next:", soft_wrap=True)
-        out.print(f"  python -m runtime SOURCE --bundle {bundle} --classes {output}", soft_wrap=True)
+        out.print(Text(f"wrote {output}; next:"), soft_wrap=True)
+        out.print(Text(f"  python -m runtime SOURCE --bundle {bundle} --classes {output}"), soft_wrap=True)
 
 
 def table(vocabulary: Vocabulary) -> Table:

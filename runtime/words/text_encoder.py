@@ -1,5 +1,6 @@
 """The bundle's own text encoder: words change on the device, without PyTorch."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -13,6 +14,16 @@ from runtime.words.vocabulary import Embeddings
 
 ROWS_AT_ONCE = 64
 """Token rows per run: bounds the memory of a large text tower whatever the length of the word list."""
+
+LETTERS_A_PIECE = 3
+"""On average, below which a word is spelled rather than read: fris-bee is read, fr-is-bee is not."""
+
+MOST_SPELLED = 10
+"""Words that one warning names."""
+
+
+class SpelledWordWarning(UserWarning):
+    """The model has no word of its own for what was typed, and makes one from small pieces: it may mean nothing."""
 
 
 class BundleTextEncoder:
@@ -57,12 +68,23 @@ class BundleTextEncoder:
 
         Raises:
             VocabularyError: the bundle has no text encoder, or see `PhraseTokenizer`.
+
+        Warns:
+            SpelledWordWarning: once for every phrase with such a word.
         """
         new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
         if new:
             self._known.update(zip(new, self._tower.encode(new), strict=True))
+            if spelled := self._tower.tokenizer.spelled(new):
+                warnings.warn(_spelled_message(spelled), SpelledWordWarning, stacklevel=2)
         rows = np.array([self._known[phrase] for phrase in phrases], np.float32)
         return rows.reshape(len(phrases), self._bundle.manifest.output.channels)
+
+
+def _spelled_message(spelled: Mapping[str, str]) -> str:
+    named = ", ".join(f"{word!r} ({pieces})" for word, pieces in list(spelled.items())[:MOST_SPELLED])
+    more = f" and {len(spelled) - MOST_SPELLED} more" if len(spelled) > MOST_SPELLED else ""
+    return f"the model only spells {named}{more}: what it finds may mean nothing; try another English word for it"
 
 
 def _checked_template(template: str) -> str:
@@ -141,10 +163,32 @@ class PhraseTokenizer:
         for text, encoding in zip(texts, encodings, strict=True):
             pieces = [i for i, present in zip(encoding.ids, encoding.attention_mask, strict=True) if present]
             if not pieces or self._spec.unknown_id in pieces:
+                unknown = np.array(encoding.ids) == self._spec.unknown_id
+                spans = np.array(encoding.offsets)[unknown]
+                part = " ".join(text[begin:end] for begin, end in spans)
+                within = f" in {text!r}" if part not in ("", text) else ""
                 raise VocabularyError(
-                    f"the model does not know the word {text!r}, or a part of it: it was never in its training "
-                    "texts; describe the thing in plain English words"
+                    f"the model does not know the word {part or text!r}{within}: it was never in its training texts; "
+                    "describe the thing in plain English words"
                 )
             if limit is not None and len(pieces) > limit:
                 raise VocabularyError(f"{text!r} is {len(pieces)} tokens long, the model reads {limit}: shorten it")
         return np.array([encoding.ids for encoding in encodings], np.int64)
+
+    def spelled(self, phrases: Sequence[str]) -> dict[str, str]:
+        """Find words that the tokenizer has no piece for, but very small ones: frisbee -> fr-is-bee.
+
+        An s at the end and anything but letters does not count.
+        """
+        found = {}
+        for phrase, encoding in zip(phrases, self._tokenizer.encode_batch(list(phrases), False), strict=True):
+            words: dict[int, list[str]] = {}
+            for index, (begin, end) in zip(encoding.word_ids, encoding.offsets, strict=True):
+                if index is not None and end > begin:
+                    words.setdefault(index, []).append(phrase[begin:end].strip())
+            for pieces in words.values():
+                stem = pieces[:-1] if pieces[-1].lower() == "s" else pieces
+                word = "".join(stem)
+                if len(stem) > 1 and word.isalpha() and len(word) < LETTERS_A_PIECE * len(stem):
+                    found["".join(pieces)] = "-".join(pieces)
+        return found

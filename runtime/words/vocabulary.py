@@ -1,12 +1,11 @@
 """Words: from what a user types to the rows of text embeddings that the segmenter graph takes."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,61 +14,37 @@ from safetensors.numpy import load, save
 
 from runtime.bundle import Bundle
 from runtime.errors import BundleCorruptError, VocabularyError
+from runtime.words.word_class import WordClass, parse_class, refuse_unprintable
+from runtime.words.word_list import cells, list_path, read_list
 
 Embeddings = npt.NDArray[np.float32]
-
-LONGEST_PHRASE = 200
-"""Characters. Longer than any noun phrase; far shorter than a file pasted by mistake."""
 
 LARGEST_VOCABULARY = 65_534
 """Classes. With the background they must fit the largest label type, uint16."""
 
 BACKGROUND = "background"
-
+"""Name of index 0; a class called so, in any case and with underscores around it, is that index and no further one."""
 
 SAME_MEANING = 0.9
 """Cosine of two words from which on they mean the same to the model."""
 
-THRESHOLD = re.compile(r"(.*):\s*(\d+\.?\d*|\.\d+)\s*", re.DOTALL)
-"""A class with its threshold as typed: sofa|couch:0.6."""
+Words = str | Path | Iterable[str | WordClass]
+Background = str | Path | Iterable[str] | Literal["default"] | None
+
+DEFAULT: Literal["default"] = "default"
 
 
-@dataclass(frozen=True)
-class WordClass:
-    """One class to segment: a name and phrases that mean the same. Its mask is the maximum over all of them.
-
-    Attributes:
-        name: what the class is called.
-        synonyms: further phrases.
-        threshold: soft mask in [0, 1] that this class has to exceed at a pixel to take part there; what no class is
-            left for is background. None where the threshold of the whole vocabulary holds.
-    """
-
-    name: str
-    synonyms: tuple[str, ...] = ()
-    threshold: float | None = None
-
-    @property
-    def phrases(self) -> tuple[str, ...]:
-        """The name, then the synonyms."""
-        return (self.name, *self.synonyms)
-
-    def __str__(self) -> str:
-        threshold = "" if self.threshold is None else ":" + np.format_float_positional(self.threshold, trim="-")
-        return "|".join(self.phrases) + threshold
-
-
-def parse_classes(classes: str | Iterable[str]) -> tuple[WordClass, ...]:
+def parse_classes(classes: Words) -> tuple[WordClass, ...]:
     """Read classes as typed: "cat, sofa|couch, floor:0.6", or a sequence with one class an item.
 
-    A number after a colon is the class's own threshold, which its soft mask must exceed. A string that names a
-    `.txt` file is replaced by the file's lines (empty lines and `#` comments left out).
+    A number after a colon is the class's own threshold, which its soft mask must exceed. A text that ends in `.txt`,
+    `.names` or `.csv`, or begins like a path (/, ./, ../, ~/), is the name of a word list, whose text is read in its
+    place. In both, commas and lines separate classes, and `#` begins a comment.
 
     Raises:
-        VocabularyError: no word, an empty synonym, a word twice, a word longer than 200 characters, a threshold
-            that is not in [0, 1].
+        VocabularyError: no word, a word twice, or see `parse_class` and `read_list`.
     """
-    parsed = tuple(_parse_class(item) for item in _items(classes))
+    parsed = _parsed(classes)
     if not parsed:
         raise VocabularyError('no words to segment: name at least one, like "cat, sofa|couch, floor"')
     if len(parsed) > LARGEST_VOCABULARY:
@@ -78,49 +53,78 @@ def parse_classes(classes: str | Iterable[str]) -> tuple[WordClass, ...]:
     return parsed
 
 
-def parse_phrases(phrases: str | Iterable[str]) -> tuple[str, ...]:
+def parse_background(background: Background) -> tuple[str, ...] | Literal["default"] | None:
+    """Read what counts as background: "default", "none" or None, or a list of phrases, which may be empty.
+
+    Raises:
+        VocabularyError: as for `parse_classes`, or a phrase has a threshold.
+    """
+    if background is None:
+        return None
+    if isinstance(background, str) and background.strip().casefold() in (DEFAULT, "none"):
+        return DEFAULT if background.strip().casefold() == DEFAULT else None
+    return parse_phrases(background)
+
+
+def parse_phrases(phrases: Words) -> tuple[str, ...]:
     """Read a list of phrases, as for a background: "wall, floor" -> ("wall", "floor"); may be empty.
 
     Raises:
         VocabularyError: as for `parse_classes`, or a phrase has a threshold.
     """
-    parsed = [_parse_class(item) for item in _items(phrases)]
+    parsed = _parsed(phrases)
     for word in parsed:
         if word.threshold is not None:
             raise VocabularyError(f"the background word {str(word)!r} has a threshold: only classes may have one")
+        if word.name.casefold() in (DEFAULT, "none"):
+            raise VocabularyError(f"the background word {word.name!r} stands alone: give it as text, without others")
     return tuple(phrase for word in parsed for phrase in word.phrases)
 
 
-def _items(classes: str | Iterable[str]) -> list[str]:
-    if not isinstance(classes, str):
-        return list(classes)
-    if classes.strip().endswith(".txt"):
+def _parsed(words: Words) -> tuple[WordClass, ...]:
+    if isinstance(words, str | Path):
+        path = list_path(words)
+        return _parsed_text(str(words)) if path is None else _parsed_text(read_list(path), str(path))
+    if isinstance(words, set | frozenset):
+        raise VocabularyError("the words are in a set, which has no order, so that indices would vary: give a list")
+    return tuple(word if isinstance(word, WordClass) else parse_class(word) for word in words)
+
+
+def _parsed_text(text: str, path: str | None = None) -> tuple[WordClass, ...]:
+    parsed: list[WordClass] = []
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            lines = Path(classes.strip()).read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise VocabularyError(f"the word list {classes.strip()!r} cannot be read: {error}") from None
-        return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return [item for item in re.split(r"[,\n]", classes) if item.strip()]
+            parsed.extend(map(parse_class, cells(line)))
+        except VocabularyError as error:
+            if path is None:
+                raise
+            raise VocabularyError(f"{path!r}, line {number}: {error}") from None
+    return tuple(parsed)
 
 
-def _parse_class(item: str) -> WordClass:
-    if not isinstance(item, str):
-        raise VocabularyError(f"a class is text, not {type(item).__name__}: {item!r}")
-    words, threshold = item, None
-    if typed := THRESHOLD.fullmatch(item):
-        words, threshold = typed[1], float(typed[2])
-        if threshold > 1:
-            raise VocabularyError(f"threshold {typed[2]} in {item!r}: a soft mask lies between 0 and 1")
-    name, *synonyms = (" ".join(phrase.split()) for phrase in words.split("|"))
-    for phrase in (name, *synonyms):
-        if not phrase:
-            raise VocabularyError(f"an empty word in {item!r}: synonyms are written sofa|couch")
-        if len(phrase) > LONGEST_PHRASE:
+def split_background(classes: tuple[WordClass, ...]) -> tuple[tuple[WordClass, ...], WordClass | None]:
+    """Take the class called `background`, as in PASCAL VOC's list, out of the others.
+
+    Raises:
+        VocabularyError: it is there twice, or as another class's synonym, or alone.
+    """
+    named = [word for word in classes if _means_background(word.name)]
+    others = tuple(word for word in classes if not _means_background(word.name))
+    for word in classes:
+        if any(map(_means_background, word.synonyms)):
             raise VocabularyError(
-                f"a word of {len(phrase)} characters, beginning {phrase[:40]!r}: at most {LONGEST_PHRASE} are "
-                "allowed; separate words by commas"
+                f"{str(word)!r} has the background as a synonym: background words are written "
+                "background|wall, or given as --background"
             )
-    return WordClass(name, tuple(synonyms), threshold)
+    if len(named) > 1:
+        raise VocabularyError(f"{named[0].name!r} and {named[1].name!r} are one class, the background: leave one out")
+    if named and not others:
+        raise VocabularyError(f"no words to segment but {named[0].name!r}: name what stands before it, too")
+    return others, named[0] if named else None
+
+
+def _means_background(name: str) -> bool:
+    return name.strip("_ ").casefold() == BACKGROUND
 
 
 def _refuse_duplicates(phrases: Iterable[str]) -> None:
@@ -198,6 +202,12 @@ class Vocabulary:
         """
         phrases = [phrase for word in classes for phrase in word.phrases]
         _refuse_duplicates([*background, *phrases])
+        for phrase in (*background, *phrases):
+            refuse_unprintable(phrase)
+        if any(_means_background(word.name) for word in classes):
+            raise VocabularyError(
+                f"a class is called {BACKGROUND!r}, which is the name of index 0: see `split_background`"
+            )
         if threshold is not None and not 0 <= threshold <= 1:
             raise VocabularyError(f"background threshold {threshold} given, a soft mask lies between 0 and 1")
         return cls(classes, background, threshold, encoder.encode([*background, *phrases]))
@@ -316,6 +326,8 @@ class Vocabulary:
         if not self.classes or not all(isinstance(phrase, str) for phrase in phrases):
             raise ValueError("its words are not text, or there are none")
         _refuse_duplicates(phrases)
+        if any(_means_background(word.name) for word in self.classes):
+            raise ValueError(f"a class is called {BACKGROUND!r}, which is the name of index 0")
         for threshold in (self.threshold, *(word.threshold for word in self.classes)):
             if threshold is not None and not 0 <= threshold <= 1:
                 raise ValueError(f"threshold {threshold} is not between 0 and 1")

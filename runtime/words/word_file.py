@@ -17,19 +17,20 @@ from runtime.atomic_file import write_atomically
 from runtime.bundle import Bundle, Manifest
 from runtime.errors import BundleCorruptError, VocabularyError, WordFileError
 from runtime.words.vocabulary import (
+    Background,
     Embeddings,
     KnownPhrases,
     PhraseEncoder,
     Vocabulary,
-    WordClass,
+    Words,
     apart,
+    parse_background,
     parse_classes,
-    parse_phrases,
+    split_background,
     vocabulary_header,
 )
-
-Words = str | Path | Iterable[str]
-Background = str | Iterable[str] | Literal["default"] | None
+from runtime.words.word_class import WordClass
+from runtime.words.word_list import SUFFIXES
 
 SUFFIX = ".safetensors"
 REBUILD = "build it again with `python -m runtime words BUNDLE --classes ... --output FILE`"
@@ -68,6 +69,8 @@ def read_word_file(path: Path, manifest: Manifest) -> WordFile:
         VocabularyError: there is no such file, or it was made with another model.
         WordFileError: it cannot be read, or is damaged.
     """
+    if path.suffix.lower() in SUFFIXES:
+        raise VocabularyError(f"{path} is a list of words, not a word file: give it as --classes {path}")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -104,7 +107,7 @@ def _first_bytes(data: bytes) -> str:
 
 def vocabulary_for(
     bundle: Bundle,
-    classes: Words | Sequence[WordClass],
+    classes: Words,
     encoder: PhraseEncoder,
     *,
     background: Background = "default",
@@ -114,34 +117,60 @@ def vocabulary_for(
 
     Args:
         bundle: whose model segments.
-        classes: as `parse_classes` takes them, or classes, or the path of a word file.
+        classes: as `parse_classes` takes them, or the path of a word file.
         encoder: of the bundle; not asked for phrases that a word file has.
         background: "default" for the word file's or the bundle's words, the latter less those that mean the same as
-            a class; other words; None for no background.
+            a class; other words; None or "none" for no background. A class called `background` is index 0: its
+            synonyms are background words, its threshold is the one of the vocabulary.
         threshold: of the whole vocabulary; None for the word file's or the bundle's, unless `background` is None.
 
     Raises:
         VocabularyError: the words, the threshold or the word file are refused.
     """
-    if isinstance(classes, str | Path) and str(classes).strip().endswith(SUFFIX):
-        stored = read_word_file(Path(str(classes).strip()), bundle.manifest).vocabulary
+    words, typed = parse_background(background), None
+    if isinstance(classes, str | Path) and str(classes).strip().lower().endswith(SUFFIX):
+        stored = read_word_file(Path(str(classes).strip()).expanduser(), bundle.manifest).vocabulary
         parsed, encoder = stored.classes, KnownPhrases(stored.rows, encoder)
         default_words, default_threshold = stored.background, stored.threshold
     else:
-        parsed, default = _parsed(classes), bundle.manifest.background
-        default_words = apart(default.words, parsed, encoder) if background == "default" else ()
+        parsed, typed = split_background(parse_classes(classes))
+        if typed is not None:
+            words, threshold = _with_class(typed, words, threshold)
+        default = bundle.manifest.background
+        default_words = apart(default.words, parsed, encoder) if words == "default" else ()
         default_threshold = default.threshold
-    if background is None:
+    if words is None:
         return Vocabulary.build(parsed, encoder, threshold=threshold)
-    words = default_words if background == "default" else parse_phrases(background)
-    general = default_threshold if threshold is None else threshold
-    return Vocabulary.build(parsed, encoder, background=words, threshold=general)
+    vocabulary = Vocabulary.build(
+        parsed,
+        encoder,
+        background=default_words if words == "default" else words,
+        threshold=default_threshold if threshold is None else threshold,
+    )
+    if typed is not None and not vocabulary.has_background:
+        raise VocabularyError(
+            f"nothing says what {typed.name!r} looks like, neither words nor a threshold: write "
+            f"{typed.name}|wall|floor or {typed.name}:0.3"
+        )
+    return vocabulary
 
 
-def _parsed(classes: Words | Sequence[WordClass]) -> tuple[WordClass, ...]:
-    if isinstance(classes, str | Path):
-        return parse_classes(str(classes))
-    return parse_classes([str(item) if isinstance(item, WordClass) else item for item in classes])
+def _with_class(
+    typed: WordClass, words: tuple[str, ...] | Literal["default"] | None, threshold: float | None
+) -> tuple[tuple[str, ...] | Literal["default"], float | None]:
+    """Take the synonyms and the threshold of the class called background as those of the background."""
+    if words is None:
+        raise VocabularyError(
+            f"{typed.name!r} is among the classes, and there is to be no background: leave {typed.name!r} out, or give "
+            "a background, as 'default' for the model's own"
+        )
+    if typed.synonyms:
+        if words != "default":
+            raise VocabularyError(f"background words are given twice, by {str(typed)!r} and beside it: leave one out")
+        words = typed.synonyms
+    if typed.threshold is None or threshold in (None, typed.threshold):
+        return words, threshold if typed.threshold is None else typed.threshold
+    raise VocabularyError(f"the threshold is given twice, by {str(typed)!r} and as {threshold:g}: leave one out")
 
 
 def merge(files: Sequence[WordFile], *, threshold: float | None = None) -> WordFile:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import BundleCorruptError, VocabularyError
-from runtime.words.vocabulary import Vocabulary, WordClass, parse_classes, parse_phrases
+from runtime.words.vocabulary import Vocabulary, parse_classes, parse_phrases
+from runtime.words.word_class import WordClass
 
 
 class OneHot:

@@ -18,7 +18,8 @@ from runtime.bundle import Manifest
 from runtime.errors import VocabularyError, WordFileError
 from runtime.words.command import gather
 from runtime.words.text_encoder import BundleTextEncoder
-from runtime.words.vocabulary import Vocabulary, WordClass, parse_classes, vocabulary_header
+from runtime.words.vocabulary import Vocabulary, parse_classes, vocabulary_header
+from runtime.words.word_class import WordClass
 from runtime.words.word_file import WordFile, merge, near_words, read_word_file, write_word_file
 
 
