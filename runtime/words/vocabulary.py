@@ -205,9 +205,7 @@ class Vocabulary:
         for phrase in (*background, *phrases):
             refuse_unprintable(phrase)
         if any(_means_background(word.name) for word in classes):
-            raise VocabularyError(
-                f"a class is called {BACKGROUND!r}, which is the name of index 0: see `split_background`"
-            )
+            raise VocabularyError(f"a class is called {BACKGROUND!r}, as index 0 is: `split_background` takes it out")
         if threshold is not None and not 0 <= threshold <= 1:
             raise VocabularyError(f"background threshold {threshold} given, a soft mask lies between 0 and 1")
         return cls(classes, background, threshold, encoder.encode([*background, *phrases]))

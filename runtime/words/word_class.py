@@ -67,19 +67,20 @@ def _apart_from_threshold(text: str, item: str) -> tuple[str, float | None]:
     typed = COLON.fullmatch(text)
     if typed is None or not _means_a_number(typed[2]):
         return text, None
-    number = typed[2].strip()
+    words, number = typed[1].strip(), typed[2].strip()
     share = number.removesuffix("%")
     try:
         threshold = float(share)
     except ValueError:
-        advice = f"write {typed[1]}:{share.replace(',', '.')}" if re.fullmatch(r"\d*,\d+", share) else "write car:0.6"
-        raise VocabularyError(f"threshold {number!r} in {item!r} is no number: {advice}") from None
+        example = share.replace(",", ".") if re.fullmatch(r"\d*,\d+", share) else "0.6"
+        raise VocabularyError(f"threshold {number!r} in {item!r} is no number: write {words}:{example}") from None
     if share != number:
         threshold /= 100
     if not 0 <= threshold <= 1:
-        advice = f"; write {typed[1]}:{threshold / 100:g} or {typed[1]}:{threshold:g}%" if 1 < threshold <= 100 else ""
+        percent = share == number and 1 < threshold <= 100
+        advice = f"; write {words}:{threshold / 100:g} or {words}:{threshold:g}%" if percent else ""
         raise VocabularyError(f"threshold {number} in {item!r}: a soft mask lies between 0 and 1{advice}")
-    return typed[1], threshold + 0.0  # not -0
+    return words, threshold + 0.0  # not -0
 
 
 def _means_a_number(text: str) -> bool:

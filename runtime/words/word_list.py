@@ -23,6 +23,8 @@ MARKS = {
 COMMENT = re.compile(r"(^|\s)#.*")
 """At the beginning of a line or after white space, so that C# stays a word."""
 
+SPACE_AFTER_QUOTE = re.compile(r'"\s+(?=,)')
+
 DECIMAL_COMMA = re.compile(r"[^,:]*:\s*\d*,\s*\d+\s*%?\s*(?=[,|]|$)")
 
 
@@ -77,7 +79,7 @@ def cells(line: str) -> list[str]:
     Raises:
         VocabularyError: a quotation does not end, a threshold has a decimal comma, or the words are numbered.
     """
-    content = COMMENT.sub("", line).strip()
+    content = SPACE_AFTER_QUOTE.sub('"', COMMENT.sub("", line).strip())
     if slip := DECIMAL_COMMA.search(content):
         typed = re.sub(r",\s*", ",", slip[0].strip())
         raise VocabularyError(f"a threshold with a comma, {typed!r}: write {typed.replace(',', '.')}")

@@ -38,9 +38,11 @@ def bundle_segment(
     from runtime.errors import TclEdgeError, UsageError
     from runtime.kernels.pamr import enlarged
     from runtime.kernels.pamr import pamr as refine_masks
+    from runtime.words.word_class import WordClass
 
     try:
-        segmenter = Segmenter(path, ["|".join(word.synonyms) for word in words], size=size, refine="none")
+        classes = [WordClass(word.synonyms[0], tuple(word.synonyms[1:])) for word in words]
+        segmenter = Segmenter(path, classes, size=size, refine="none")
     except UsageError as error:
         raise ConfigError(str(error)) from error
     except TclEdgeError as error:

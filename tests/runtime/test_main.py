@@ -81,7 +81,7 @@ def frames(path: Path):
         ([PATTERN, "o.mp4", "--provider", "tpu"], "provider 'tpu' given", 2),
         ([PATTERN, "display", "--headless"], "contradict each other", 2),
         ([PATTERN, "o.mp4", "--temporal", "1"], "temporal weight 1.0 given, expected 0 (no smoothing) to below 1", 2),
-        ([PATTERN, "o.mp4", "--classes", "none.txt"], "the word list 'none.txt' cannot be read", 2),
+        ([PATTERN, "o.mp4", "--classes", "none.txt"], "there is no word list 'none.txt'", 2),
         ([PATTERN, "o.mp4", "--classes", "page.safetensors"], "is no word file", 1),
         ([PATTERN, "o.mp4", "--bundle", "damaged.tclb"], "has no manifest.json", 1),
         ([PATTERN, "page.mp4/o.mp4"], "cannot be made: ", 1),

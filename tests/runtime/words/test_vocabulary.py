@@ -1,7 +1,6 @@
 """Words as typed. Oracles: written-out expectations, and a loop for the merging of synonyms."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import BundleCorruptError, VocabularyError
-from runtime.words.vocabulary import Vocabulary, parse_classes, parse_phrases
+from runtime.words.vocabulary import Background, Vocabulary, parse_background, parse_classes, split_background
 from runtime.words.word_class import WordClass
 
 
@@ -26,23 +25,6 @@ def test_classes_as_typed() -> None:
     assert parse_classes(["cat", "sofa|couch", "red banana"]) == expected
 
 
-def test_thresholds_as_typed() -> None:
-    typed = "sofa|couch: 0.6, car:.25, road:0, lane 2:1, ratio 16:9 picture, http://x"
-    expected = [0.6, 0.25, 0, 1, None, None]
-    parsed = parse_classes(typed)
-    assert [word.threshold for word in parsed] == expected
-    assert [word.name for word in parsed] == ["sofa", "car", "road", "lane 2", "ratio 16:9 picture", "http://x"]
-    assert list(map(str, parsed))[:4] == ["sofa|couch:0.6", "car:0.25", "road:0", "lane 2:1"]
-    with pytest.raises(VocabularyError, match=r"background word 'wall:0\.5' has a threshold"):
-        parse_phrases("sky, wall:0.5")
-
-
-def test_classes_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "words.txt"
-    path.write_text("\ufeffcat\n\n# furniture\nsofa|couch\n", encoding="utf-8")
-    assert parse_classes(str(path)) == (WordClass("cat"), WordClass("sofa", ("couch",)))
-
-
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
@@ -51,14 +33,11 @@ def test_classes_from_a_file(tmp_path: Path) -> None:
         ([], "no words to segment"),
         ("cat, dog, cat", "'cat' is given twice"),
         ("cat, dog|CAT", "'CAT' is given twice"),
-        ("sofa||couch", "an empty word in 'sofa||couch'"),
-        ([""], "an empty word"),
-        ("x" * 10_000, "a word of 10000 characters, beginning 'xxxx"),
-        ([3], "a class is text, not int"),
-        ("cat:1.5", r"threshold 1\.5 in 'cat:1\.5': a soft mask lies between 0 and 1"),
-        (":0.5", "an empty word"),
         ("cat:0.5, cat", "'cat' is given twice"),
-        ("missing.txt", r"word list 'missing\.txt' cannot be read"),
+        ("cafe\u0301, caf\u00e9", "'caf\u00e9' is given twice"),
+        ({"cat", "dog"}, "in a set, which has no order"),
+        ({0: "cat"}, "a class is text, not int"),
+        (b"cat", "a class is text, not int"),
     ],
 )
 def test_bad_words_are_explained(classes: object, message: str) -> None:
@@ -76,9 +55,72 @@ def test_parsing_accepts_or_explains_any_text(classes: list[str]) -> None:
     assert parse_classes(list(map(str, parsed))) == parsed
 
 
-def test_a_background_may_be_empty() -> None:
-    assert parse_phrases("") == ()
-    assert parse_phrases("wall, floor|ground") == ("wall", "floor", "ground")
+def test_lists_forgive_what_comes_of_splitting_a_text() -> None:
+    """As `"car, road".split()` or a file's lines give them."""
+    assert parse_classes(["car,", " road\n", WordClass("a, b")]) == (
+        WordClass("car"),
+        WordClass("road"),
+        WordClass("a, b"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (None, None),
+        ("none", None),
+        (" None ", None),
+        ("DEFAULT", "default"),
+        ("", ()),
+        ([], ()),
+        ("wall, floor|ground", ("wall", "floor", "ground")),
+        (["wall", "floor,"], ("wall", "floor")),
+        ("wall # and more\nfloor", ("wall", "floor")),
+    ],
+)
+def test_a_background_as_typed(typed: Background, expected: object) -> None:
+    assert parse_background(typed) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("sky, wall:0.5", r"background word 'wall:0\.5' has a threshold"),
+        ("wall:50%", r"background word 'wall:0\.5' has a threshold"),
+        ("none, wall", "'none' stands alone"),
+        (["wall", "Default"], "'Default' stands alone"),
+        ("wall\udce9", "is no UTF-8"),
+    ],
+)
+def test_a_bad_background_is_explained(typed: Background, message: str) -> None:
+    with pytest.raises(VocabularyError, match=message):
+        parse_background(typed)
+
+
+@pytest.mark.parametrize("name", ["background", "Background", "BACKGROUND", "__background__", "_background_"])
+def test_the_class_called_background_is_taken_out(name: str) -> None:
+    classes = parse_classes(f"{name}|wall:0.3, car, backgrounds")
+    others, background = split_background(classes)
+    assert others == (WordClass("car"), WordClass("backgrounds"))
+    assert background == WordClass(name, ("wall",), 0.3)
+    with pytest.raises(VocabularyError, match="takes it out"):
+        Vocabulary.build(classes, OneHot())
+    data = Vocabulary(parse_classes(name), (), None, OneHot().encode(["one"])).to_bytes()
+    with pytest.raises(BundleCorruptError, match="a class is called 'background'"):
+        Vocabulary.from_bytes(data, channels=16)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("background, __background__, car", "'background' and '__background__' are one class"),
+        ("wall|background, car", r"'wall\|background' has the background as a synonym"),
+        ("background", "no words to segment but 'background'"),
+    ],
+)
+def test_a_background_that_cannot_be_one_is_explained(typed: str, message: str) -> None:
+    with pytest.raises(VocabularyError, match=message):
+        split_background(parse_classes(typed))
 
 
 def test_a_word_cannot_be_class_and_background() -> None:
