@@ -21,7 +21,7 @@ from runtime.engines.cuda import find_gpu, load_cuda
 from runtime.engines.profile import MOST_WORDS
 from runtime.engines.tensorrt import load_tensorrt, open_tensorrt
 from runtime.errors import EngineError, TclEdgeError, UsageError, WriteError
-from runtime.words.vocabulary import parse_classes
+from runtime.words.vocabulary import parse_classes, split_background
 from tcl_core.errors import ConfigError
 from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
@@ -161,7 +161,7 @@ def run(
     output = output or default_output(choice, precision)
     check_replaceable(output, overwrite=overwrite)
     if classes is not None:
-        parse_classes(classes)
+        split_background(parse_classes(classes))
     if tensorrt:
         _require_tensorrt()
     from export.build import export_bundle  # PyTorch takes seconds to import: not for --help and typing errors

@@ -11,6 +11,7 @@ from runtime.bundle import Bundle, GraphSpec, TextSpec
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleCorruptError, VocabularyError
 from runtime.words.vocabulary import Embeddings
+from runtime.words.word_class import refuse_unprintable
 
 ROWS_AT_ONCE = 64
 """Token rows per run: bounds the memory of a large text tower whatever the length of the word list."""
@@ -35,7 +36,7 @@ class BundleTextEncoder:
         templates: to be used instead of the bundle's own; `known` must then have been made with them, too.
 
     Raises:
-        VocabularyError: a template does not have exactly one place for the word, written {}.
+        VocabularyError: a template does not have exactly one place for the word, written {}, or is no UTF-8.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ def _spelled_message(spelled: Mapping[str, str]) -> str:
 
 
 def _checked_template(template: str) -> str:
+    refuse_unprintable(template)
     if template.count("{}") != 1 or template.count("{") + template.count("}") != 2:
         raise VocabularyError(
             f"template {template!r} given, expected one {{}} where the word goes: 'a photo of a {{}}'"

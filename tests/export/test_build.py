@@ -17,6 +17,7 @@ from export.stages import Stages
 from export.subject import Subject
 from export.to_onnx import Signature, to_onnx
 from runtime import Segmenter
+from runtime.bundle import BackgroundSpec
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleError, VocabularyError
 
@@ -117,6 +118,20 @@ def test_words_change_on_the_device(subject: Subject, stages: Stages, tmp_path: 
         segmenter.set_classes("red wall|road, sky")
         assert segmenter.names == other.names
         assert np.array_equal(segmenter(frame).mask, other(frame).mask)
+
+
+def test_a_class_called_background_is_the_bundle_s_background(subject: Subject, stages: Stages, tmp_path: Path) -> None:
+    """Oracle: the words and the threshold as typed; without them the model's own."""
+    typed = "_background_|sky:0.2, person"
+    bundle = export_bundle(subject, typed, tmp_path / "a.tclb", Options(text_encoder=False), stages=stages)
+    assert (bundle.manifest.background.words, bundle.manifest.background.threshold) == (("sky",), 0.2)
+    with Segmenter(bundle) as segmenter:
+        assert segmenter.names == ("background", "person")
+    plain = export_bundle(subject, "Background, person", tmp_path / "b.tclb", Options(), stages=stages)
+    assert plain.manifest.background == subject.background
+    silent = replace(subject, background=BackgroundSpec())
+    with pytest.raises(VocabularyError, match=r"nothing says what 'background' looks like.* write background\|wall"):
+        export_bundle(silent, "background, person", tmp_path / "c.tclb", Options(), stages=stages)
 
 
 def test_without_a_text_encoder_the_words_are_fixed(subject: Subject, stages: Stages, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime import Bundle, FakeEngine, Segmenter, open_engine
+from runtime import KEPT, Bundle, FakeEngine, Segmenter, open_engine
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
@@ -55,6 +55,48 @@ def test_other_words_give_other_masks(frame: np.ndarray) -> None:
     assert before.names == ("car", "asphalt")
     assert after.names == ("wheel", "sky", "tree")
     assert not np.array_equal(before.mask, after.mask)
+
+
+@pytest.mark.parametrize("nothing", [None, "none", " None "])
+def test_no_background_can_be_said_in_words_and_stays(nothing: str | None, tiny: Bundle) -> None:
+    with Segmenter(tiny, "car", background=nothing) as segmenter:
+        assert segmenter.names == ("car",)
+        segmenter.set_classes("cat, dog")
+        assert segmenter.names == ("cat", "dog")
+        segmenter.set_classes("cat", background="default")
+        assert segmenter.names == ("background", "cat")
+        segmenter.set_classes("cat", background=nothing)
+        segmenter.set_classes(None)
+        assert segmenter.names[0] != "background"
+
+
+def test_what_was_said_about_the_background_stays_until_it_is_said_anew(tiny: Bundle) -> None:
+    """Oracle: written out, call by call; None of the arguments is as in a new segmenter."""
+
+    def now() -> tuple[tuple[str, ...], float | None]:
+        return segmenter._words.vocabulary.background, segmenter._words.vocabulary.threshold
+
+    own = tiny.manifest.background
+    with Segmenter(tiny, "car", background=iter(["wall", "sky"]), threshold=0.5) as segmenter:
+        segmenter.set_classes("cat")
+        assert now() == (("wall", "sky"), 0.5)
+        segmenter.set_classes("cat", threshold=0.4)
+        assert now() == (("wall", "sky"), 0.4)
+        segmenter.set_classes("background|floor, cat", background="default")
+        assert now() == (("floor",), 0.4)
+        segmenter.set_classes("zebra")  # words of a class last as long as the class
+        assert now() == (own.words, 0.4)
+        segmenter.set_classes("zebra", background="wall", threshold=None)
+        assert now() == (("wall",), own.threshold)
+        with pytest.raises(VocabularyError, match="'wall' is given twice"):
+            segmenter.set_classes("wall", threshold=0.1)
+        segmenter.set_classes("cat")
+        assert now() == (("wall",), own.threshold)
+        segmenter.set_classes("cat", threshold=0.2)
+        segmenter.set_classes("cat", background=None)
+        assert now() == ((), None)
+        segmenter.set_classes("cat", background=KEPT, threshold=0.2)
+        assert now() == ((), 0.2)
 
 
 def test_refused_words_leave_the_old_ones(segmenter: Segmenter) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from runtime.bundle import Bundle
 from runtime.errors import VocabularyError
-from runtime.words.text_encoder import BundleTextEncoder
+from runtime.words.text_encoder import BundleTextEncoder, SpelledWordWarning
 from runtime.words.vocabulary import Vocabulary
 
 
@@ -49,6 +49,42 @@ def test_case_and_space_do_not_matter_and_meaning_does(encoder: BundleTextEncode
 def test_words_that_the_model_never_learnt_are_refused(encoder: BundleTextEncoder, phrase: str) -> None:
     with pytest.raises(VocabularyError, match="the model does not know the word"):
         encoder.encode(["car", phrase])
+
+
+@pytest.mark.parametrize(
+    ("phrase", "part"), [("dog 🐕", "🐕"), ("a 猫 and a кот", "猫 кот"), ("fußgänger", "fußgänger")]
+)
+def test_the_part_that_is_unknown_is_named(encoder: BundleTextEncoder, phrase: str, part: str) -> None:
+    with pytest.raises(VocabularyError, match=f"the model does not know the word '{part}'"):
+        encoder.encode([phrase])
+
+
+@pytest.mark.parametrize(
+    ("phrase", "spelled"),
+    [
+        ("xqzt", r"'xqzt' \(x-q-z-t\)"),
+        ("a red Fahrrad", r"'Fahrrad' \(Fa-hr-rad\)"),
+        ("giraffes", r"'giraffes' \(gi-raf-fe-s\)"),
+        ("qwertyuiop", r"'qwertyuiop' \(q-wer-ty-ui-op\)"),
+    ],
+)
+def test_words_that_are_only_spelled_are_told_once(tiny: Bundle, phrase: str, spelled: str) -> None:
+    """Oracle: the pieces of the tokenizer's file, looked up by hand."""
+    encoder = BundleTextEncoder(tiny, {})
+    with pytest.warns(SpelledWordWarning, match=f"the model only spells {spelled}: what it finds may mean nothing"):
+        encoder.encode(["car", phrase])
+    encoder.encode([phrase])
+
+
+def test_words_made_of_words_plurals_accents_and_numbers_are_not_told(encoder: BundleTextEncoder) -> None:
+    encoder.encode(["skateboard", "hairdryer", "zebras", "TVs", "café", "t-shirt", "12345", "windscreen", "puppies"])
+
+
+def test_a_long_list_makes_one_warning(tiny: Bundle) -> None:
+    phrases = [f"{first}{second}zqt" for first in "bcdfg" for second in "kxv"]
+    with pytest.warns(SpelledWordWarning, match=r"'bkzqt' .* and 5 more: ") as told:
+        BundleTextEncoder(tiny, {}).encode(phrases)
+    assert len(told) == 1
 
 
 def test_a_phrase_that_is_too_long_is_not_cut_in_silence(encoder: BundleTextEncoder) -> None:

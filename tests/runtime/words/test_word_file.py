@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from runtime import Bundle, Segmenter
-from runtime.bundle import Manifest
+from runtime.bundle import BackgroundSpec, Manifest
 from runtime.errors import VocabularyError, WordFileError
 from runtime.words.command import gather
 from runtime.words.text_encoder import BundleTextEncoder
 from runtime.words.vocabulary import Vocabulary, parse_classes, vocabulary_header
 from runtime.words.word_class import WordClass
-from runtime.words.word_file import WordFile, merge, near_words, read_word_file, write_word_file
+from runtime.words.word_file import WordFile, merge, near_words, read_word_file, vocabulary_for, write_word_file
 
 
 def of_another_model(manifest: Manifest) -> Manifest:
@@ -204,6 +204,74 @@ def test_the_segmenter_takes_a_word_file_without_a_text_encoder(tiny: Bundle, pa
         typed.set_classes("sofa", background="sky")  # other words than the file's, after it
 
 
+@pytest.mark.parametrize(
+    ("classes", "background", "threshold", "words", "general"),
+    [
+        ("background, car", "default", None, "default", 0.3),
+        ("car, __Background__", "default", None, "default", 0.3),
+        ("background:0.6, car", "default", None, "default", 0.6),
+        ("background:60%, car", "default", 0.6, "default", 0.6),
+        ("background|wall|floor, car", "default", None, ("wall", "floor"), 0.3),
+        ("background|wall:0, car", "default", None, ("wall",), 0.0),
+        ("background, car", "sky", 0.2, ("sky",), 0.2),
+        ("background, car", "", None, (), 0.3),
+    ],
+)
+def test_a_class_called_background_is_index_0(
+    classes: str, background: str, threshold: float | None, words: object, general: float, tiny: Bundle
+) -> None:
+    """Oracle: the same said by the arguments; indices, names and shares as there."""
+    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    with Segmenter(tiny, classes, background=background, threshold=threshold) as segmenter:
+        vocabulary, result = segmenter._words.vocabulary, segmenter(frame)
+        segmenter.set_classes("car", background=words, threshold=general)
+        expected = segmenter(frame)
+    assert vocabulary.background == segmenter._words.vocabulary.background
+    assert vocabulary.threshold == general
+    assert result.names == expected.names == ("background", "car")
+    assert np.array_equal(result.mask, expected.mask)
+    assert sum(result.coverage().values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "settings", "message"),
+    [
+        (
+            "background, car",
+            {"background": None},
+            "'background' is among the classes, and there is to be no background",
+        ),
+        ("car, _background_", {"background": "none"}, "'_background_' is among the classes"),
+        ("background|wall, car", {"background": "sky"}, r"given twice, by 'background\|wall' and beside it"),
+        ("background:0.3, car", {"threshold": 0.4}, "threshold is given twice, by 'background:0.3' and as 0.4"),
+    ],
+)
+def test_a_background_said_in_two_ways_is_refused(
+    classes: str, settings: dict[str, object], message: str, tiny: Bundle
+) -> None:
+    with pytest.raises(VocabularyError, match=message):
+        gather(tiny, [], classes, **settings)
+
+
+def test_a_bundle_without_a_background_cannot_show_one(tiny: Bundle) -> None:
+    manifest = tiny.manifest.model_copy(update={"background": BackgroundSpec()})
+    bare, rows = Bundle(tiny.path, manifest), Vocabulary.shipped(tiny).rows
+    for classes in ("background, car", "car, Background"):
+        with pytest.raises(VocabularyError, match=r"nothing says what .* looks like.* write .ackground\|wall\|floor"):
+            vocabulary_for(bare, classes, BundleTextEncoder(bare, rows))
+    made = vocabulary_for(bare, "background:0.3, car", BundleTextEncoder(bare, rows))
+    assert (made.names, made.constant) == (("background", "car"), 0.3)
+
+
+def test_word_files_in_capitals_and_lists_in_their_place(tiny: Bundle, path: Path, tmp_path: Path) -> None:
+    capital = path.rename(tmp_path / "HOME.SAFETENSORS")
+    vocabulary = vocabulary_for(tiny, str(capital), BundleTextEncoder(tiny, {}))
+    assert vocabulary.names == ("background", "sofa", "car")
+    for name in ("words.txt", "coco.names"):
+        with pytest.raises(VocabularyError, match="is a list of words, not a word file: give it as --classes"):
+            read_word_file(Path(name), tiny.manifest)
+
+
 def test_a_background_that_was_chosen_stays_however_near_it_is(tiny: Bundle, tmp_path: Path) -> None:
     chosen = gather(tiny, [], "car", background="automobile")
     write_word_file(tmp_path / "near.safetensors", chosen, tiny.manifest)
@@ -249,6 +317,37 @@ def test_the_command_builds_merges_and_shows(tmp_path: Path, tiny: Bundle) -> No
     assert "templates and background words are for new classes" in lost.stderr
     lost = words("tiny", "a.safetensors", "--background", "sky", cwd=tmp_path)
     assert "templates and background words are for new classes" in lost.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--classes", os.fsdecode(b"caf\xe9")], r"the word 'caf\udce9' is no UTF-8"),
+        (["--classes", "car", "--background", os.fsdecode(b"stra\xdfe")], r"the word 'stra\udcdfe' is no UTF-8"),
+        (["--classes", "car", "--template", os.fsdecode(b"caf\xe9 {}")], r"the word 'caf\udce9 {}' is no UTF-8"),
+        ([os.fsdecode(b"w\xf6rter.safetensors")], r"there is no word file w\udcf6rter.safetensors"),
+        (["--classes", "words.TXT"], "there is no word list 'words.TXT'"),
+        (["--classes", "car: 60"], "write car:0.6 or car:60%"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_words(arguments: list[str], message: str, tmp_path: Path) -> None:
+    done = words("tiny", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_tells_spelled_words_and_prints_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a terminal that has no more characters than ASCII, with an output that is no UTF-8."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    output = os.fsdecode(b"w\xf6rter[b].safetensors")
+    done = words("tiny", "--classes", "Background, café, xqzt", "--output", output, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "warning: the model only spells 'xqzt' (x-q-z-t): what it finds may mean nothing" in done.stderr
+    assert "2 classes" in done.stdout
+    assert "caf\\xe9" in done.stdout
+    assert "wrote w\\udcf6rter[b].safetensors" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [output]
 
 
 def test_the_page_is_true(tmp_path: Path, tiny: Bundle) -> None:
