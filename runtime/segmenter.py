@@ -210,7 +210,18 @@ class Segmenter(Closing):
             FrameError: the array is not a picture.
             EngineError: the network failed.
         """
-        words = self._words  # read once: set_classes may replace it at any moment
+        return self._segment(frame, self._words, overlay=overlay, alpha=alpha, reuse=reuse)
+
+    def _segment(
+        self,
+        frame: npt.NDArray[Any],
+        words: _Words,
+        *,
+        overlay: bool = False,
+        alpha: float = ALPHA,
+        reuse: Segmentation | None = None,
+    ) -> Segmentation:
+        # The words are read once, by the caller: set_classes may replace them at any moment.
         begin = preprocessed = perf_counter()
         bgr = as_bgr(frame)
 
@@ -265,30 +276,75 @@ class Segmenter(Closing):
         return upsample_overlay(masks, frame, paint, rule, out=out)
 
     @overload
-    def predict(self, source: Any, *, stream: Literal[True]) -> Iterator[Segmentation]: ...
+    def predict(
+        self,
+        source: Any,
+        *,
+        stream: Literal[True],
+        classes: Words | None = None,
+        rgb: bool = False,
+        save: str | os.PathLike[str] | None = None,
+        show: bool = False,
+        overwrite: bool = False,
+    ) -> Iterator[Segmentation]: ...
     @overload
-    def predict(self, source: Any, *, stream: Literal[False] = False) -> list[Segmentation]: ...
-    def predict(self, source: Any, *, stream: bool = False) -> Iterator[Segmentation] | list[Segmentation]:
-        """Segment an array or every frame of a source (see `runtime.sources.open.open_source`).
+    def predict(
+        self,
+        source: Any,
+        *,
+        stream: Literal[False] = False,
+        classes: Words | None = None,
+        rgb: bool = False,
+        save: str | os.PathLike[str] | None = None,
+        show: bool = False,
+        overwrite: bool = False,
+    ) -> list[Segmentation]: ...
+    def predict(
+        self,
+        source: Any,
+        *,
+        stream: bool = False,
+        classes: Words | None = None,
+        rgb: bool = False,
+        save: str | os.PathLike[str] | None = None,
+        show: bool = False,
+        overwrite: bool = False,
+    ) -> Iterator[Segmentation] | list[Segmentation]:
+        """Segment whatever you have: frames, paths, sources of every kind, or several of them.
 
         Args:
-            source: a frame, or a source as text.
-            stream: yield results one by one instead of collecting them in a list.
+            source: an array, as the segmenter takes it when called, or (B,H,W,3) of several; a Pillow picture, turned
+                upright as its EXIF says, of an animated one the current frame; a PyTorch tensor (3,H,W) or (B,3,H,W),
+                always RGB, from 0 to 1 or uint8; a path; a source as text (see `runtime.sources.open`), or the number
+                of a camera; a `Source`; a list or an iterator of these, numbered and timed as one stream.
+            stream: yield results one by one instead of collecting them in a list, which holds every frame of a video.
+                Items of an iterator are fetched when their turn comes.
+            classes: words for this call alone, as for `set_classes`; None for the segmenter's.
+            rgb: arrays are RGB, not BGR.
+            save: where results go besides, as the command takes it: "out.mp4", "out/", "out.json" ... If you leave a
+                stream before its end, the file stays as NAME.partial.EXT.
+            show: also show them in a window; closing it ends the stream.
+            overwrite: `save` may replace what is there, but never the source.
+
+        Raises:
+            TypeError: none of what is taken.
+            TclEdgeError: words that are refused, a frame that is no picture, and whatever source and sinks raise. What
+                cannot be opened is told when the first result is asked for.
         """
-        results = self._stream(source)
-        return results if stream else list(results)
+        from runtime.predict import results
 
-    def _stream(self, source: Any) -> Iterator[Segmentation]:
-        from runtime.sources.open import open_source
-
-        if isinstance(source, np.ndarray):
-            yield self(source)
-            return
-        if self._temporal is not None:
+        words = None if classes is None else self._accepted(self._vocabulary(classes, "default", None))
+        if self._temporal is not None and not isinstance(source, np.ndarray):
             self._temporal.reset()
-        with open_source(str(source)) as frames:
-            for frame in frames:
-                yield self(frame.image)
+        found = results(
+            source,
+            lambda frame, paint: self._segment(frame, words or self._words, overlay=paint),
+            words=(words or self._words).vocabulary.names,
+            rgb=rgb,
+            sinks=[*([] if save is None else [os.fspath(save)]), *(["display"] if show else [])],
+            overwrite=overwrite,
+        )
+        return found if stream else list(found)
 
     def close(self) -> None:
         """Free the engine, unless it was passed in; closing again does nothing."""

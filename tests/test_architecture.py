@@ -49,8 +49,9 @@ ARROWS = {
         "sources": {"base"},
         "engines": {"base", "words", "sources"},  # a new engine is tried on the shipped clip and words
         "words": {"base", "engines", "segmenter"},
-        "segmenter": {"base", "kernels", "words", "engines", "sources"},
+        "segmenter": {"base", "kernels", "words", "engines", "predict"},
         "sinks": {"base", "segmenter", "sources"},
+        "predict": {"base", "segmenter", "sources", "sinks"},  # a method of the segmenter
         "stream": {"base", "segmenter", "sources", "sinks"},
         "doctor": {"base", "engines", "sinks"},
         "command": {"base", "engines", "words", "segmenter", "sources", "sinks", "stream", "doctor"},
