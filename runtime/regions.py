@@ -195,9 +195,28 @@ def _neighbours(runs: Runs, height: int) -> tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def _merged(runs: Runs) -> Runs:
-    """Make one of runs that touch, from the foot of a column to the head of the next."""
+    """Make one of runs that touch, from the end of a column, or row, to the head of the next."""
     apart = runs[1:, 0] != runs[:-1, 1]
     return np.stack([runs[np.append(True, apart), 0], runs[np.append(apart, True), 1]], axis=1)
+
+
+def box_counts(region: Region) -> npt.NDArray[np.int64]:
+    """Pixels outside and inside by turns (C,), beginning outside, along the rows of the box."""
+    return counts_of(_runs_in(region.crop.ravel()), region.crop.size)
+
+
+def row_counts(region: Region) -> npt.NDArray[np.int64]:
+    """Pixels outside and inside by turns (C,), beginning outside, along the rows of the whole frame."""
+    x1, y1, _, _ = region.box
+    height, width = region.size
+    separated = np.pad(region.crop, ((0, 0), (0, 1)))  # no run goes from one row to the next
+    row, column = np.divmod(_runs_in(separated.ravel()), separated.shape[1])
+    return counts_of(_merged((row + y1) * width + column + x1), height * width)
+
+
+def _runs_in(flat: npt.NDArray[np.bool_]) -> Runs:
+    """Find where a row of pixels is true."""
+    return np.flatnonzero(np.diff(flat.view(np.int8), prepend=0, append=0)).reshape(-1, 2)
 
 
 def counts_of(runs: Runs, num_pixels: int) -> npt.NDArray[np.int64]:

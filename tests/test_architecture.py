@@ -24,7 +24,7 @@ TOGETHER = {
     },
     "runtime": {
         "base": {"errors", "version", "atomic_file", "bundle", "closing", "frame", "latency"},
-        "segmenter": {"segmenter", "segmentation", "regions", "overlay", "temporal"},
+        "segmenter": {"segmenter", "segmentation", "regions", "tally", "overlay", "temporal"},
         "command": {"__main__", "command_line", "commands", "tools"},
     },
 }

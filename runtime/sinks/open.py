@@ -4,9 +4,15 @@ import os
 from pathlib import Path
 
 from runtime.errors import SinkNameError
+from runtime.sinks.arrays import ArraySink
+from runtime.sinks.coco import CocoSink
+from runtime.sinks.cvat import CvatSink
 from runtime.sinks.display import DisplaySink
+from runtime.sinks.jsonl import JsonLinesSink
+from runtime.sinks.label_studio import LabelStudioSink
 from runtime.sinks.masks import MaskSink
 from runtime.sinks.output import Outputs, is_pattern
+from runtime.sinks.panoptic import PanopticSink
 from runtime.sinks.pictures import OverlaySink, PictureSink
 from runtime.sinks.sink import Sink
 from runtime.sinks.video import VIDEOS, VideoSink
@@ -14,8 +20,19 @@ from runtime.sources.source import Source
 
 FORMS = (
     "out.mp4, out.png (one picture), a folder or out/%06d.png (a picture a frame), masks/ or masks/%06d.png "
-    "(a folder named masks: class indices), or display"
+    "(a folder named masks: class indices), masks.npz, out.json (COCO instances), out.panoptic/ (COCO panoptic), "
+    "out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, or display"
 )
+
+RECORDS = {
+    ".labelstudio.json": LabelStudioSink,
+    ".cvat.xml": CvatSink,
+    ".json": CocoSink,
+    ".jsonl": JsonLinesSink,
+    ".npz": ArraySink,
+    ".panoptic": PanopticSink,
+}
+"""What the end of a name stands for; the first that fits."""
 
 
 def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Outputs) -> Sink:
@@ -36,7 +53,11 @@ def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Output
     path = Path(sink)
     if "://" in sink:
         raise SinkNameError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")
-    if sink.endswith(("/", os.sep)) or path.is_dir() or path.suffix == "":
+    folder = sink.endswith(("/", os.sep)) or path.is_dir()
+    records = next((kind for ending, kind in RECORDS.items() if path.name.lower().endswith(ending)), None)
+    if records is not None and (records is PanopticSink or not folder):
+        return records(path, source, words, outputs)
+    if folder or path.suffix == "":
         return _open_folder(path / "{name}.png", source, words, outputs)
     if path.suffix.lower() in VIDEOS:
         return VideoSink(path, source.fps or 25, outputs)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime.sinks.masks import read_mask
 from runtime.sources.open import SHIPPED_CLIP
 
 PATTERN = "test://pattern?frames=5&size=64x48"
@@ -52,7 +53,7 @@ def test_other_words_other_masks(tmp_path: Path) -> None:
     for words in ("car, asphalt", "wheel, sky, tree"):
         done = runtime("a.png", f"{len(masks)}/masks", "--classes", words, "--background", "none", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        masks.append(cv2.imread(str(tmp_path / f"{len(masks)}/masks/a.png"), cv2.IMREAD_UNCHANGED))
+        masks.append(read_mask(tmp_path / f"{len(masks)}/masks/a.png"))
     assert not np.array_equal(*masks)
 
 

@@ -10,10 +10,16 @@ import pytest
 
 from runtime.errors import SinkError
 from runtime.segmentation import Segmentation
+from runtime.sinks.arrays import ArraySink
+from runtime.sinks.coco import CocoSink
+from runtime.sinks.cvat import CvatSink
 from runtime.sinks.display import DisplaySink, has_window
-from runtime.sinks.masks import MaskSink
+from runtime.sinks.jsonl import JsonLinesSink
+from runtime.sinks.label_studio import LabelStudioSink
+from runtime.sinks.masks import MaskSink, read_mask
 from runtime.sinks.open import open_sink as open_any
 from runtime.sinks.output import Outputs
+from runtime.sinks.panoptic import PanopticSink
 from runtime.sinks.pictures import OverlaySink, PictureSink
 from runtime.sinks.sink import Sink
 from runtime.sinks.video import VideoSink
@@ -63,13 +69,22 @@ MASK = np.array([[0, 1, 1, 0], [0, 0, 1, 1]], np.uint8)
         ("o", OverlaySink),
         ("masks/%d.png", MaskSink),
         ("x/masks", MaskSink),
+        ("masks.npz", ArraySink),
+        ("a.json", CocoSink),
+        ("a.JSON", CocoSink),
+        ("a.jsonl", JsonLinesSink),
+        ("a.panoptic", PanopticSink),
+        ("a.panoptic/", PanopticSink),
+        ("a.labelstudio.json", LabelStudioSink),
+        ("a.b.cvat.xml", CvatSink),
+        ("a.json/", OverlaySink),
     ],
 )
 def test_the_text_of_a_sink_says_its_kind(sink: str, kind: type, tmp_path: Path) -> None:
-    assert type(open_sink(str(tmp_path / sink), fps=25)) is kind
+    assert type(open_sink(f"{tmp_path}/{sink}", fps=25)) is kind
 
 
-@pytest.mark.parametrize("sink", ["a.gif", "rtmp://x", "masks/%d.jpg"])
+@pytest.mark.parametrize("sink", ["a.gif", "a.xml", "rtmp://x", "masks/%d.jpg"])
 def test_bad_sinks_are_explained(sink: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SinkError, match="expected|written as PNG"):
@@ -80,7 +95,7 @@ def test_bad_sinks_are_explained(sink: str, tmp_path: Path, monkeypatch: pytest.
 def test_masks_are_class_indices_with_their_words(tmp_path: Path) -> None:
     with whole(open_sink(str(tmp_path / "masks"), fps=None)) as sink:
         sink.write(*result(MASK))
-    assert np.array_equal(cv2.imread(str(tmp_path / "masks/cat.png"), cv2.IMREAD_UNCHANGED), MASK)
+    assert np.array_equal(read_mask(tmp_path / "masks/cat.png"), MASK)
     assert (tmp_path / "masks/classes.txt").read_text() == "a\nb\n"
 
 
