@@ -319,7 +319,7 @@ class Segmenter(Closing):
                 of a camera; a `Source`; a list or an iterator of these, numbered and timed as one stream.
             stream: yield results one by one instead of collecting them in a list, which holds every frame of a video.
                 Items of an iterator are fetched when their turn comes.
-            classes: words for this call alone, as for `set_classes`; None for the segmenter's.
+            classes: words for this call alone, against the same background; None for the segmenter's.
             rgb: arrays are RGB, not BGR.
             save: where results go besides, as the command takes it: "out.mp4", "out/", "out.json" ... If you leave a
                 stream before its end, the file stays as NAME.partial.EXT.
@@ -333,7 +333,8 @@ class Segmenter(Closing):
         """
         from runtime.predict import results
 
-        words = None if classes is None else self._accepted(self._vocabulary(classes, "default", None))
+        asked = self._words.asked
+        words = None if classes is None else self._accepted(asked, self._vocabulary(classes, asked))
         if self._temporal is not None and not isinstance(source, np.ndarray):
             self._temporal.reset()
         found = results(

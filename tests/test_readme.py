@@ -19,6 +19,19 @@ def test_the_python_example_runs() -> None:
     assert abs(sum(shares.values()) - 1) < 1e-6
 
 
+def test_the_example_of_the_results_runs() -> None:
+    results = (Path(__file__).parents[1] / "docs" / "results.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", results, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [re.findall(r"^<Segmentation .* #(\d+) (\d+x\d+): ", line) for line in lines if line[0] == "<"] == [
+        [("0", "640x480")],
+        *([(str(number), "768x432")] for number in (1, 2, 3)),
+    ]
+    assert all(line.split()[0] in ("car", "road") for line in lines if line[0] != "<")
+
+
 def test_every_file_that_it_names_exists() -> None:
     root = Path(__file__).parents[1]
     named = set(re.findall(r"`((?:runtime|export|tcl_core|csrc)/[\w/.]+\.\w+)`", README))
