@@ -88,10 +88,12 @@ def brush(region: Region) -> bytes:
     lengths[np.cumsum(pieces)[pieces > 0] - 1] = (counts - (pieces - 1) * LONGEST_RUN)[pieces > 0]
     values = np.repeat(np.where(np.arange(len(counts)) % 2, 255, 0), pieces)
     header = [(region.size[0] * region.size[1] * 4, 32), (7, 5), (15, 4), (15, 4), (15, 4), (15, 4)]
-    bits = [*(_bits(np.array([value]), width).ravel() for value, width in header)]
-    bits.append(_bits((0b111 << 24) | ((lengths - 1) << 8) | values, 27).ravel())
+    bits = [_bits(np.array([value]), width) for value, width in header]
+    bits.append(_bits((0b111 << 24) | ((lengths - 1) << 8) | values, 27))
     return np.packbits(np.concatenate(bits)).tobytes()
 
 
 def _bits(values: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.uint8]:
-    return ((values[:, None] >> np.arange(width - 1, -1, -1)) & 1).astype(np.uint8)
+    """Write numbers below 2**width one after the other, the highest bit first."""
+    four = values.astype(">u4").view(np.uint8).reshape(-1, 4)
+    return np.unpackbits(four, axis=1)[:, 32 - width :].ravel()
