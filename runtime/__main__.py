@@ -31,6 +31,7 @@ from runtime.sinks.sink import Sink
 from runtime.sources.open import open_sources
 from runtime.sources.source import Frame, Source
 from runtime.stream import stream
+from runtime.tally import Tally
 from runtime.temporal import Temporal
 from runtime.tools import TOOLS, tools
 from runtime.version import __version__
@@ -76,7 +77,8 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[SINK]...",
-            help="out.mp4, out.png, out/ or out/%06d.png (overlay), masks/ or masks/%06d.png (class indices), display.",
+            help="out.mp4, out.png, out/ or out/%06d.png (overlay), masks/ or masks.npz (class indices), out.json or "
+            "out.panoptic/ (COCO), out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, display.",
         ),
     ] = None,
     to: Annotated[
@@ -158,6 +160,12 @@ def run(
         stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
         opened = [open_sink(name, frames, segmenter.names, outputs) for name in names]
         advance = stack.enter_context(_progress(frames))
+        tally = Tally()
+
+        def on_result(result: Segmentation, frame: Frame) -> None:
+            tally.add(result)
+            advance()
+
         try:
             complete = stream(
                 frames,
@@ -167,11 +175,13 @@ def run(
                 alpha=alpha,
                 legend=legend,
                 stop=stop.asked,
-                on_result=advance,
+                on_result=on_result,
             )
         finally:
             _report_partial(opened)
     _report(latency, frames)
+    for word in tally.never_found:
+        console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
     if not complete:
         console.print(f"stopped after {_frames(len(latency.frames), frames.count)}", soft_wrap=True)
     elif names:
@@ -232,7 +242,7 @@ def _stop_on_signal() -> Iterator[_Stop]:
 
 
 @contextmanager
-def _progress(source: Source) -> Iterator[Callable[[Segmentation, Frame], None]]:
+def _progress(source: Source) -> Iterator[Callable[[], None]]:
     """Show a bar for sources that end, a counter for those that do not; nothing where nobody watches."""
     columns = (
         TextColumn("segmenting"),
@@ -245,8 +255,9 @@ def _progress(source: Source) -> Iterator[Callable[[Segmentation, Frame], None]]
     with progress:
         task = progress.add_task("segmenting", total=source.count, fps=0.0)
 
-        def advance(_: Segmentation, frame: Frame) -> None:
-            progress.update(task, advance=1, fps=(frame.index + 1) / (perf_counter() - begin))
+        def advance() -> None:
+            done = progress.tasks[task].completed + 1
+            progress.update(task, advance=1, fps=done / (perf_counter() - begin))
 
         yield advance
 
