@@ -1,5 +1,6 @@
 """Build of the C++ extension, and the two requirements that depend on what is installed already."""
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +16,28 @@ ALWAYS = [
     "tokenizers>=0.20",
     "typer>=0.15",
     "rich>=13.7",
-    "colorcet>=3.1",
     "platformdirs>=4",
 ]
+# What opencv-python needs from a Linux and does not bring: a desktop has it, a container or a server often not, and
+# there not even the import works. runtime/sinks/screen.py has the same list.
+DESKTOP = ("libGL.so.1", "libxcb.so.1", "libX11.so.6", "libSM.so.6", "libgthread-2.0.so.0")
+
+
+def opencv() -> str:
+    """Name the OpenCV that opens windows where its libraries are there, otherwise the one that needs none."""
+    if sys.platform == "linux":
+        try:
+            for library in DESKTOP:
+                ctypes.CDLL(library)
+        except OSError:
+            return "opencv-python-headless"
+    return "opencv-python"
+
+
 # (module, distribution we ask for): several distributions provide each of these modules and overwrite one
 # another's files (opencv-python, opencv-contrib-python, Jetson's own; onnxruntime-gpu, onnxruntime-openvino, ...).
 ONE_PROVIDER = [
-    ("cv2", "opencv-python-headless", ">=4.8"),
+    ("cv2", opencv(), ">=4.8"),
     ("onnxruntime", "onnxruntime", ">=1.18"),
 ]
 

@@ -25,6 +25,7 @@ from runtime.errors import SinkNameError, UsageError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
+from runtime.sinks.keys import HELP
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
 from runtime.sinks.sink import Sink
@@ -53,10 +54,13 @@ python -m runtime engine street.tclb   (build the TensorRT engine of this device
 
 python -m runtime *.jpg --to out/ --classes car   (several sources)
 
-python -m runtime --config street.yaml   (options from a file: `source: 0`, `classes: [car, road]`, `to: out.mp4`)
+python -m runtime --config street.yaml   (options from a file: `source: 0`, `classes: \\[car, road]`, `to: out.mp4`)
 
 python -m runtime doctor   (what is installed, what does not work, and what to do about it)
-"""
+
+[bold]Keys of the window[/bold]
+
+""" + "; ".join(f"{keys}: {what}" for keys, what in HELP)
 
 
 def _print_version(wanted: bool) -> None:
@@ -283,7 +287,7 @@ def _report(latency: Latency, source: Source) -> None:
     out.print(table)
     out.print(f"[bold]{latency.fps:.1f} fps[/bold]{dropped}; the first {warm_up} frames are left out", soft_wrap=True)
     out.print(
-        "[dim]post: upsampling, argmax and blending in one pass; overlay: the legend; write: encoding[/dim]",
+        "[dim]post: upsampling, argmax and blending in one pass; overlay: outlines and legend; write: encoding[/dim]",
         soft_wrap=True,
     )
 

@@ -15,13 +15,13 @@ from runtime.errors import SinkNameError
 from runtime.frame import BGR
 from runtime.kernels.labels import LabelRule, Paint
 from runtime.kernels.upsample import blend, upsample_argmax
-from runtime.overlay import draw_legend
+from runtime.overlay import Look, draw_legend, draw_outlines
 from runtime.regions import Region, find_regions
 
 if TYPE_CHECKING:
     import supervision
 
-ALPHA = 0.5
+ALPHA = Look.alpha
 """Opacity of the colours over the frame, unless told otherwise."""
 
 TOLD = 5
@@ -145,12 +145,13 @@ class Segmentation:
             data={"class_name": np.array([region.name for region in found], np.str_)},
         )
 
-    def plot(self, *, alpha: float = ALPHA, legend: bool = True, out: BGR | None = None) -> BGR:
+    def plot(self, *, alpha: float = ALPHA, legend: bool = True, outline: bool = True, out: BGR | None = None) -> BGR:
         """Paint the words over the frame: BGR (H,W,3) uint8. The background stays as it is.
 
         Args:
             alpha: opacity of the colours, 0 to 1.
-            legend: draw which colour is which word.
+            legend: draw which colour is which word, of the words that this frame shows.
+            outline: draw a thin line along the borders.
             out: picture of the frame's shape to draw into, contiguous; a new one if None.
         """
         if self.blended is not None and alpha == self.blended_alpha:
@@ -158,18 +159,23 @@ class Segmentation:
             np.copyto(image, self.blended)
         else:
             image = blend(self.frame, self.mask, Paint(self.colours, alpha, skip=self.unpainted), out=out)
+        if outline:
+            draw_outlines(image, self.mask)
         if legend:
-            shown = [i for i in range(len(self.names)) if i != self.unpainted]
-            draw_legend(image, [self.names[i] for i in shown], self.colours[shown])
+            step = 1 + min(self.mask.shape) // 256  # every pixel of a large frame would take longer than the drawing
+            sample = self.mask[::step, ::step]
+            shares = np.bincount(sample.ravel(), minlength=len(self.names)) / sample.size
+            shown = [index for index in range(len(self.names)) if index != self.unpainted]
+            draw_legend(image, [self.names[index] for index in shown], self.colours[shown], shares[shown].tolist())
         return image
 
-    def save(self, path: str | Path, *, alpha: float = ALPHA, legend: bool = True) -> None:
+    def save(self, path: str | Path, *, alpha: float = ALPHA, legend: bool = True, outline: bool = True) -> None:
         """Write `plot` as a picture; the format follows the file name.
 
         Raises:
             SinkError: the picture cannot be encoded or written.
         """
-        write_picture(Path(path), self.plot(alpha=alpha, legend=legend))
+        write_picture(Path(path), self.plot(alpha=alpha, legend=legend, outline=outline))
 
 
 def _percent(share: float) -> str:

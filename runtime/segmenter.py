@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from runtime.bundle import Bundle, Refinement
 from runtime.closing import Closing
+from runtime.colours import colours_of
 from runtime.engines.base import Engine
 from runtime.engines.open import open_engine
 from runtime.errors import EngineOptionError, VocabularyError
@@ -20,7 +21,6 @@ from runtime.frame import BGR, Preprocessor, as_bgr, input_size, resized
 from runtime.kernels.labels import LabelMap, LabelRule, Paint, label_dtype
 from runtime.kernels.pamr import refined
 from runtime.kernels.upsample import upsample_argmax, upsample_guided, upsample_overlay
-from runtime.overlay import palette
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.temporal import Temporal
 from runtime.words.text_encoder import BundleTextEncoder
@@ -61,7 +61,7 @@ class _Words:
     def of(cls, asked: _Asked, vocabulary: Vocabulary, *, threads: int) -> "_Words":
         rule = LabelRule(vocabulary.constant, vocabulary.thresholds, threads)
         background = vocabulary.has_background
-        colours = palette(len(vocabulary.classes), background=background)
+        colours = colours_of([word.name for word in vocabulary.classes], background=background)
         return cls(asked, vocabulary, rule, colours, 0 if background else None)
 
 

@@ -7,6 +7,7 @@ from time import perf_counter
 
 from runtime.frame import BGR
 from runtime.latency import Latency
+from runtime.overlay import Look
 from runtime.segmentation import ALPHA, Segmentation
 from runtime.segmenter import Segmenter
 from runtime.sinks.sink import Sink
@@ -21,6 +22,7 @@ def stream(
     latency: Latency,
     alpha: float = ALPHA,
     legend: bool = True,
+    outline: bool = True,
     stop: Event | None = None,
     on_result: Callable[[Segmentation, Frame], None] | None = None,
 ) -> bool:
@@ -38,6 +40,7 @@ def stream(
         latency: gets the stage times of every frame.
         alpha: opacity of the colours in painted frames.
         legend: whether painted frames say which colour is which word.
+        outline: whether painted frames have a thin line along the borders.
         stop: once set, the current frame is the last.
         on_result: called after each frame.
 
@@ -48,12 +51,17 @@ def stream(
     result: Segmentation | None = None
     picture: BGR | None = None
     ended = complete = False
+
+    def wanted() -> bool:
+        return not (stop is not None and stop.is_set()) and not any(sink.finished for sink in sinks)
+
     with ExitStack() as stack:
         stack.enter_context(source)
         for sink in sinks:
             stack.callback(lambda sink: sink.close(complete=complete), sink)
+            sink.begin(Look(alpha, legend, outline))
         frames = iter(source)
-        while not (stop is not None and stop.is_set()) and not any(sink.finished for sink in sinks):
+        while wanted():
             begin = perf_counter()
             frame = next(frames, None)
             if frame is None:
@@ -64,7 +72,7 @@ def stream(
             segmented = perf_counter()
             if paint:
                 fits = picture is not None and picture.shape == result.frame.shape
-                picture = result.plot(alpha=alpha, legend=legend, out=picture if fits else None)
+                picture = result.plot(alpha=alpha, legend=legend, outline=outline, out=picture if fits else None)
             painted = perf_counter()
             for sink in sinks:
                 sink.write(result, frame, frame.image if picture is None else picture)
@@ -80,5 +88,9 @@ def stream(
             )
             if on_result is not None:
                 on_result(result, frame)
+            while wanted() and any(sink.holds() for sink in sinks):
+                pass
+        if source.ends and any(sink.finished for sink in sinks):  # who closes the window after the last frame saw all
+            ended = ended or next(frames, None) is None
         complete = ended or not source.ends
     return complete

@@ -24,7 +24,7 @@ TOGETHER = {
     },
     "runtime": {
         "base": {"errors", "version", "atomic_file", "bundle", "closing", "frame", "latency"},
-        "segmenter": {"segmenter", "segmentation", "regions", "tally", "overlay", "temporal"},
+        "segmenter": {"segmenter", "segmentation", "regions", "tally", "colours", "overlay", "temporal"},
         "command": {"__main__", "command_line", "commands", "tools"},
     },
 }
@@ -176,7 +176,7 @@ def test_importing_the_runtime_changes_nothing_and_loads_no_engine() -> None:
     code = (
         "import os, sys, threading; import cv2; before = dict(os.environ); import runtime\n"
         "assert dict(os.environ) == before and threading.active_count() == 1\n"
-        "print({'torch', 'onnxruntime', 'tokenizers', 'colorcet', 'typer'} & set(sys.modules))"
+        "print({'torch', 'onnxruntime', 'tokenizers', 'typer'} & set(sys.modules))"
     )
     assert python(code) == "set()"
 

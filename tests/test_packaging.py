@@ -1,5 +1,7 @@
 """What a user installs. Oracles: a real wheel in a real environment, a compiler that is not there."""
 
+import ast
+import ctypes
 import os
 import subprocess
 import sys
@@ -8,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from runtime.sinks.screen import LIBRARIES
 
 ROOT = Path(__file__).parents[1]
 
@@ -73,6 +77,23 @@ def test_a_checkout_that_is_not_built_says_so(clone: Path) -> None:
     done = run(sys.executable, "-S", "-c", "import runtime", cwd=clone)
     assert done.returncode != 0
     assert "run `pip install --editable .`" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere opencv-python brings all that it needs")
+def test_the_opencv_that_opens_windows_is_for_machines_with_a_desktop() -> None:
+    """Oracle: libraries that every Linux has, one that none has, and what the window asks for when it does not open."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (libraries,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "DESKTOP")
+    assert ast.literal_eval(libraries) == LIBRARIES
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "opencv"]
+    known: dict = {"sys": sys, "ctypes": ctypes}
+    exec(compile(ast.Module(list(functions), []), "setup.py", "exec"), known)
+    for there, expected in {
+        ("libc.so.6",): "opencv-python",
+        ("libc.so.6", "libthere-is-none.so.1"): "opencv-python-headless",
+    }.items():
+        known["DESKTOP"] = there
+        assert known["opencv"]() == expected
 
 
 def test_a_module_of_another_distribution_is_not_installed_over(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from runtime.doctor.finding import Finding, Status
 from runtime.doctor.nvidia import JETSON_RELEASE, examine_nvidia
 from runtime.engines.onnx import PROVIDERS, OnnxRuntimeEngine
 from runtime.errors import TclEdgeError
-from runtime.sinks.display import has_screen, user_interface
+from runtime.sinks.screen import user_interface, window_problem
 
 
 def examine() -> Iterator[Finding]:
@@ -92,14 +92,11 @@ def _opencv() -> Iterator[Finding]:
         status: Status = "ok" if have else "problem" if part == "FFMPEG" else "note"
         fix = "" if have or part != "FFMPEG" else "pip install --force-reinstall opencv-python-headless"
         yield Finding(f"cv2 {part}", status, "yes" if have else f"no: {needed_for} will not open", fix)
-    interface = user_interface()
-    if interface is None:
-        fix = "pip uninstall opencv-python-headless && pip install opencv-python"
-        yield Finding("cv2 window", "note", "no: the sink `display` will not open", fix)
-    elif not has_screen():
-        yield Finding("cv2 window", "note", f"{interface}, but there is no screen", "export DISPLAY=:0, or --headless")
+    window = window_problem()
+    if window is None:
+        yield Finding("cv2 window", "ok", user_interface() or "")
     else:
-        yield Finding("cv2 window", "ok", interface)
+        yield Finding("cv2 window", "note", f"{window.reason}: the sink `display` will not open", window.advice)
 
 
 def _onnxruntime() -> Iterator[Finding]:

@@ -1,53 +1,214 @@
 """A window."""
 
-import os
-import re
-import sys
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol
 
 import cv2
+import numpy as np
 
 from runtime.errors import SinkError
 from runtime.frame import BGR
-from runtime.segmentation import Segmentation
+from runtime.overlay import Look, draw_panel
+from runtime.segmentation import Segmentation, write_picture
+from runtime.sinks.keys import HELP, View
+from runtime.sinks.screen import window_problem
 from runtime.sinks.sink import Sink
-from runtime.sources.source import Frame
+from runtime.sources.source import Frame, Source
+
+TOLD_S = 4.0
+"""How long a message is shown."""
+POLL_MS = 20
+"""How long the window waits for a key before it looks whether the stream is to stop."""
+SMALLEST_PX = 240
+"""Shorter side of what is shown: smaller frames are enlarged, or there was no room for a line of text."""
+WINDOW_PX = (1280, 720)
+"""Width and height that a window has room in when it opens."""
 
 
-class DisplaySink(Sink):
-    """A window; closing it, or the key q or Esc, ends the stream."""
+class Window(Protocol):
+    """What the sink needs of a window."""
+
+    def show(self, picture: BGR) -> None:
+        """Show a picture until the next."""
+
+    def key(self, wait_ms: int) -> int:
+        """Wait for a key, and give its code, or -1 if none was pressed."""
+
+    def is_open(self) -> bool:
+        """Tell whether nobody has closed the window."""
+
+    def close(self) -> None:
+        """Close the window; closing again does nothing."""
+
+
+class OpenCVWindow:
+    """A window on the screen.
+
+    Raises:
+        SinkError: none can be opened.
+    """
 
     TITLE = "TCL Edge"
 
     def __init__(self) -> None:
-        if not has_window():
+        problem = window_problem()
+        if problem is not None:
             raise SinkError(
-                "no window can be opened: this OpenCV has no user interface (`pip uninstall opencv-python-headless && "
-                "pip install opencv-python` brings one) or there is no screen; use --headless or a file as sink"
+                f"no window can be opened: {problem.reason}; {problem.advice}, or use --headless or a file as sink"
             )
-        cv2.namedWindow(self.TITLE, cv2.WINDOW_NORMAL)
+        cv2.namedWindow(self.TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        self._sized = self._closed = False
+
+    def show(self, picture: BGR) -> None:
+        """Show a picture; the window takes the first one's shape, and after that what the user gives it."""
+        if not self._sized:
+            height, width = picture.shape[:2]
+            scale = min(WINDOW_PX[0] / width, WINDOW_PX[1] / height)
+            cv2.resizeWindow(self.TITLE, max(round(width * scale), 1), max(round(height * scale), 1))
+            self._sized = True
+        cv2.imshow(self.TITLE, picture)
+
+    def key(self, wait_ms: int) -> int:
+        """Wait for a key, and let the window draw itself."""
+        return cv2.waitKeyEx(wait_ms)
+
+    def is_open(self) -> bool:
+        """Tell whether nobody has closed the window."""
+        return cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) >= 1
+
+    def close(self) -> None:
+        """Close the window."""
+        if not self._closed:
+            self._closed = True
+            if self.is_open():
+                cv2.destroyWindow(self.TITLE)
+            cv2.waitKey(1)  # or it stays on the screen until the process ends
+
+
+class DisplaySink(Sink):
+    """A window with keys (`runtime.sinks.keys.HELP`). Closing it ends the stream.
+
+    A picture stays until the next one is asked for; a video and a camera run, and the window closes after their end.
+
+    Args:
+        source: whose frames are shown.
+        window: where; None for one on the screen.
+        folder: for saved pictures; None for the current one.
+        clock: seconds.
+
+    Raises:
+        SinkError: no window can be opened.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        window: Window | None = None,
+        *,
+        folder: Path | None = None,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._still = source.fps is None and not source.live
+        self._window = OpenCVWindow() if window is None else window
+        self._folder, self._clock = folder or Path(), clock
+        self._given = Look()
+        self._view = View(self._given)
+        self._times: deque[float] = deque(maxlen=30)
+        self._shown: tuple[Segmentation, Frame, BGR] | None = None
+        self._repainted: BGR | None = None
+        self._written = ""
+        self._tell("h: help")
+
+    def begin(self, look: Look) -> None:
+        """Show pictures as they come, until a key changes that."""
+        self._given, self._view = look, View(look)
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
-        """Show a frame."""
-        cv2.imshow(self.TITLE, picture)
-        key = cv2.waitKey(1) & 0xFF
-        self.finished = key in (ord("q"), 27) or cv2.getWindowProperty(self.TITLE, cv2.WND_PROP_VISIBLE) < 1
+        """Show a frame, and do what the keys say."""
+        self._view = replace(self._view, onward=False)
+        self._shown = result, frame, picture
+        self._times.append(self._clock())
+        self._draw()
+        self._answer(self._window.key(1))
+
+    def holds(self) -> bool:
+        """Wait a moment for a key where the frame is to stay, and tell whether it still is."""
+        if self._stays():
+            self._times.clear()  # what is waited for is no frame rate
+            self._answer(self._window.key(POLL_MS))
+            if self._line() != self._written:  # a message is over
+                self._draw()
+        return self._stays()
 
     def close(self, *, complete: bool) -> None:
         """Close the window."""
-        cv2.destroyAllWindows()
+        self._window.close()
 
+    def _stays(self) -> bool:
+        return (self._still or self._view.paused) and not self._view.onward and not self.finished
 
-def has_window() -> bool:
-    """Tell whether this OpenCV can open a window on this machine."""
-    return has_screen() and user_interface() is not None
+    def _answer(self, key: int) -> None:
+        before, self._view = self._view, self._view.after(key, still=self._still)
+        if self._view.save:
+            self._view = replace(self._view, save=False)
+            self._save()
+        self.finished = self._view.quit or not self._window.is_open()
+        if not self.finished and (key != -1 or before != self._view):
+            self._draw()
 
+    def _painted(self) -> BGR:
+        """The frame as the view wants it: what the stream painted, as long as nobody wants it otherwise."""
+        assert self._shown is not None  # a frame comes before a key
+        result, _, picture = self._shown
+        look = self._view.look
+        if look == self._given:
+            return picture
+        fits = self._repainted is not None and self._repainted.shape == picture.shape
+        self._repainted = result.plot(
+            alpha=look.alpha, legend=look.legend, outline=look.outline, out=self._repainted if fits else None
+        )
+        return self._repainted
 
-def has_screen() -> bool:
-    """Tell whether there is a screen to open a window on, which elsewhere than on Linux there always is."""
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    def _draw(self) -> None:
+        painted = self._painted()
+        times = max(1, -(-SMALLEST_PX // min(painted.shape[:2])))
+        canvas = np.repeat(np.repeat(painted, times, axis=0), times, axis=1) if times > 1 else painted.copy()
+        self._written = self._line()
+        draw_panel(canvas, [self._written], above=False)
+        if self._view.help:
+            draw_panel(canvas, [f"{keys}: {what}" for keys, what in HELP], above=True)
+        self._window.show(canvas)
 
+    def _line(self) -> str:
+        assert self._shown is not None
+        frame = self._shown[1]
+        if self._clock() < self._until:
+            return self._message
+        if self._still:
+            return f"{frame.name}   n: next"
+        if self._view.paused:
+            return f"paused, {frame.time_s:.1f} s"
+        if len(self._times) < 2:
+            return "- fps"
+        return f"{(len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-9):.1f} fps"
 
-def user_interface() -> str | None:
-    """Name what this OpenCV opens windows with, as QT5 or GTK3; None if it cannot."""
-    built = re.search(r"GUI:\s+(\S+)", cv2.getBuildInformation())
-    return None if built is None or built[1] == "NONE" else built[1]
+    def _tell(self, message: str) -> None:
+        self._message, self._until = message, self._clock() + TOLD_S
+
+    def _save(self) -> None:
+        """Write what is seen, without the lines of the window, into a file that is not there."""
+        stem = f"tcl-edge-{datetime.now():%Y%m%d-%H%M%S}"
+        names = (f"{stem}{'' if number == 1 else f'-{number}'}.png" for number in itertools.count(1))
+        path = next(path for name in names if not (path := self._folder / name).exists())
+        try:
+            write_picture(path, self._painted())
+        except SinkError as error:
+            self._tell(str(error))
+        else:
+            self._tell(f"saved {path}")

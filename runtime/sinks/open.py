@@ -49,7 +49,7 @@ def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Output
         SinkError: the place cannot be written.
     """
     if sink == "display":
-        return DisplaySink()
+        return DisplaySink(source)
     path = Path(sink)
     if "://" in sink:
         raise SinkNameError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")

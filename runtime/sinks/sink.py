@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runtime.errors import SinkError
 from runtime.frame import BGR
+from runtime.overlay import Look
 from runtime.segmentation import Segmentation
 from runtime.sources.source import Frame
 
@@ -26,6 +27,9 @@ class Sink:
     finished = False
     partial: Path | None = None
 
+    def begin(self, look: Look) -> None:
+        """Learn how the pictures are painted, before the first one."""
+
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
         """Write the result of a frame. Its arrays are used again for the next one: copy what is to be kept.
 
@@ -38,6 +42,13 @@ class Sink:
             SinkError: it cannot be written.
         """
         raise TypeError(f"{type(self).__name__} does not write")
+
+    def holds(self) -> bool:
+        """Tell whether somebody still looks at the frame, so that the next has to wait; asked again until not.
+
+        Waits a moment itself.
+        """
+        return False
 
     def close(self, *, complete: bool) -> None:
         """Finish; closing again does nothing.

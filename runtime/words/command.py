@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from runtime.bundle import Bundle
+from runtime.colours import colours_of
 from runtime.errors import VocabularyError
-from runtime.overlay import palette
 from runtime.words.text_encoder import BundleTextEncoder
 from runtime.words.vocabulary import Vocabulary, parse_background
 from runtime.words.word_file import (
@@ -125,9 +125,8 @@ def table(vocabulary: Vocabulary) -> Table:
     nearest = _nearest(vocabulary)
     first = 1 if vocabulary.has_background else 0
     general = "" if vocabulary.threshold is None else f"{vocabulary.threshold:g}"
-    for index, (word, (blue, green, red)) in enumerate(
-        zip(vocabulary.classes, palette(len(vocabulary.classes)), strict=True)
-    ):
+    colours = colours_of([word.name for word in vocabulary.classes])
+    for index, (word, (blue, green, red)) in enumerate(zip(vocabulary.classes, colours, strict=True)):
         shown.add_row(
             str(index + first),
             Text("  ", style=f"on rgb({red},{green},{blue})"),

@@ -13,7 +13,6 @@ from runtime.segmentation import Segmentation
 from runtime.sinks.arrays import ArraySink
 from runtime.sinks.coco import CocoSink
 from runtime.sinks.cvat import CvatSink
-from runtime.sinks.display import DisplaySink, has_window
 from runtime.sinks.jsonl import JsonLinesSink
 from runtime.sinks.label_studio import LabelStudioSink
 from runtime.sinks.masks import MaskSink, read_mask
@@ -164,9 +163,3 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SinkError, match="cannot be made: "):
         open_sink(str(tmp_path / "file" / "v.mp4"), fps=10)
-
-
-@pytest.mark.skipif(has_window(), reason="there is a screen here")
-def test_without_a_screen_no_window_is_opened() -> None:
-    with pytest.raises(SinkError, match=r"no window can be opened.*--headless"):
-        DisplaySink()
