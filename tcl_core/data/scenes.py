@@ -70,7 +70,8 @@ def draw_scene(seed: int, size: int = 64) -> Scene:
     label_map = np.zeros((size, size), np.uint8)
     phrases = tuple(str(phrase) for phrase in chance.choice(PHRASES, chance.integers(2, 4), replace=False))
     quarters = chance.permutation(4)
-    rows, columns = np.mgrid[0:size, 0:size] + 0.5
+    columns = np.arange(size) + 0.5
+    rows = columns[:, None]
     for number, phrase in enumerate(phrases):
         colour, shape = phrase.split()
         radius = size * chance.uniform(0.15, 0.22)

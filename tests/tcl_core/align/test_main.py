@@ -47,6 +47,12 @@ TWO_SYNSETS = """\
 """
 
 
+@pytest.fixture(scope="module")
+def wordnet() -> WordNet:
+    """The installed one; reading it is most of what a test of a word takes, and none changes it."""
+    return WordNet(WORDNET)
+
+
 def test_wordnet_is_read(tmp_path: Path) -> None:
     """Oracle: the three synsets written above."""
     (tmp_path / "data.noun").write_text(TWO_SYNSETS)
@@ -197,26 +203,25 @@ def test_training_repeats_itself() -> None:
         ("boxes", "box"), ("toys", "toy"), ("sons-in-law", "son-in-law"),
     ],
 )  # fmt: skip
-def test_plurals_there_and_back(plural: str, singular: str) -> None:
+def test_plurals_there_and_back(wordnet: WordNet, plural: str, singular: str) -> None:
     """Oracle: English."""
-    wordnet = WordNet(WORDNET)
     assert wordnet.plural(singular) == plural
     assert wordnet.singular(plural) == singular
 
 
 @needs_nouns
 @pytest.mark.parametrize("word", ["sheep", "people", "glasses", "bus", "sky", "zzzs"])
-def test_what_is_no_plural_stays(word: str) -> None:
+def test_what_is_no_plural_stays(wordnet: WordNet, word: str) -> None:
     """Oracle: English; and a word that WordNet does not have in any form."""
-    assert WordNet(WORDNET).singular(word) == word
+    assert wordnet.singular(word) == word
 
 
 @needs_nouns
-def test_curriculum_never_teaches_what_it_holds_out() -> None:
+def test_curriculum_never_teaches_what_it_holds_out(wordnet: WordNet) -> None:
     """Oracle: set arithmetic, and by eye what a form means."""
     words = ["banana", "fox", "red fox", "dog", "knife", "glass", "people", "tree", "car", "boat", "chair", "table"]
     config = CurriculumConfig(num_pairs=200, num_nouns=3000, num_held_out=100, num_held_out_forms=6)
-    curriculum = write_curriculum(WordNet(WORDNET), words, ["red", "old"], ["red", "blue"],
+    curriculum = write_curriculum(wordnet, words, ["red", "old"], ["red", "blue"],
                                   replace(config, colours_per_word=2), seed=0)  # fmt: skip
     taught = {p: m for lesson in curriculum.lessons for p, m in zip(lesson.phrases, lesson.meanings, strict=True)}
     for phrases, meanings in curriculum.held_out.values():

@@ -25,7 +25,7 @@ from tcl_core.train.validation import build_validator
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 SEEDS = (0, 1, 2)
-SHORT = ("model.toy_steps=200", "steps=60", "blocks_from_step=15")
+SHORT = ("model.toy_steps=200", "steps=60", "blocks_from_step=15", "data.batch_size=12", "data.part_size=12")
 NEVER_TRAINED_ON = 800_000  # first seed of the scenes that areas are measured on
 
 pytestmark = pytest.mark.slow
