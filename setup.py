@@ -17,6 +17,7 @@ ALWAYS = [
     "typer>=0.15",
     "rich>=13.7",
     "platformdirs>=4",
+    "av>=17",  # tells the index of a file
 ]
 # What opencv-python needs from a Linux and does not bring: a desktop has it, a container or a server often not, and
 # there not even the import works. runtime/sinks/screen.py has the same list.

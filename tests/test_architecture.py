@@ -239,7 +239,7 @@ WRITERS = {"write_text", "write_bytes", "fsync", "mkstemp", "mkdtemp", "NamedTem
 
 @pytest.mark.parametrize("package", sorted(OURS))
 def test_one_file_of_a_package_writes(package: str) -> None:
-    """Whatever else a file calls to write in place, or to be complete in one step; a video's writer is OpenCV's."""
+    """Whatever else a file calls to write in place, or to be complete in one step; a video's writer is FFmpeg's."""
     own = ROOT / package / "atomic_file.py"
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"

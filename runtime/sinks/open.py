@@ -60,7 +60,7 @@ def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Output
     if folder or path.suffix == "":
         return _open_folder(path / "{name}.png", source, words, outputs)
     if path.suffix.lower() in VIDEOS:
-        return VideoSink(path, source.fps or 25, outputs)
+        return VideoSink(path, source.fps, outputs)
     if path.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise SinkNameError(
             f"sink {sink!r} given, expected {FORMS}; the name of a folder that is not there yet ends in a slash"

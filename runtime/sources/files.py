@@ -1,52 +1,216 @@
-"""Every frame of a video file."""
+"""Every frame of a video: of a file, a pipe or standard input."""
 
-from collections.abc import Iterator
+import io
+import os
+import re
+import shlex
+import stat
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, cast
 
-import cv2
+import av
+import numpy as np
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
+from av.stream import Disposition
 
 from runtime.errors import SourceError
-from runtime.frame import as_bgr
+from runtime.frame import BGR, as_bgr
+from runtime.sources.damage import Damage
 from runtime.sources.source import Frame, Source
+
+STANDARD_INPUT = Path("-")
+
+MOST_THREADS = 4
+"""Of a decoder. Each holds a frame; and the network needs the cores more."""
+
+USUAL_STEP_S = 1 / 25
+"""From a frame to the next, where neither times nor a rate are known."""
 
 
 class VideoSource(Source):
-    """Every frame of a video file."""
+    """Every frame of a video at the time that the file gives it, turned as a player shows it.
+
+    What an edit list hides is left out. The number of frames is announced where the file has an index of them.
+
+    Args:
+        path: a file, a named pipe, or `STANDARD_INPUT`.
+
+    Raises:
+        SourceError: it cannot be read, or holds no video that can be decoded.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        if path.stat().st_size == 0:
-            raise SourceError(f"video {path} is empty (0 bytes): copy or record it again")
-        self._path = path
-        self.inputs = [path]
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise SourceError(f"{path} is no video that FFmpeg can read: check it with `ffprobe {path}`")
-        rate = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = rate if 0 < rate <= 1000 else None  # NaN, too, is no rate
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.count = count if count > 0 else None
+        self._path = None if path == STANDARD_INPUT else path
+        self._shown = "standard input" if self._path is None else str(path)
+        self._file = _open_file(self._path, self._shown)
+        try:
+            self._container = self._open_container()
+            try:
+                self._stream = self._choose_stream()
+            except BaseException:
+                self._container.close()
+                raise
+        except BaseException:
+            self._file.close()
+            raise
+        self.inputs = [] if self._path is None else [self._path]
+        rate = self._stream.average_rate
+        self.fps = float(rate) if rate is not None and 0 < rate <= 1000 else None
+        if self._stream.frames > 0:  # otherwise the index may hold key frames only
+            self.count = sum(entry.size > 0 and not entry.is_discard for entry in self._stream.index_entries) or None
+
+    def _open_container(self) -> InputContainer:
+        try:
+            # Only this file: a playlist cannot name others, nor the network.
+            return av.open(self._file, "r", options={"protocol_whitelist": "none"})
+        except (av.error.FFmpegError, OSError) as error:
+            raise SourceError(_unreadable(self._file, self._shown)) from error
+
+    def _choose_stream(self) -> VideoStream:
+        moving = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not moving:
+            others = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
+            raise SourceError(f"{self._shown} holds no video, but {others}: expected a file with moving pictures")
+        best = self._container.streams.best("video")
+        stream = best if isinstance(best, VideoStream) and best in moving else moving[0]
+        # PyAV gives a stream that FFmpeg has no decoder for no context.
+        if stream.codec_context is None:
+            given = shlex.quote(self._shown)
+            raise SourceError(
+                f"{self._shown} is encoded as {_codec(self._container)}, which the installed FFmpeg (of PyAV "
+                f"{av.__version__}) cannot decode. Convert it where it can be played: "
+                f"`ffmpeg -i {given} -c:v libx264 converted.mp4`"
+            )
+        stream.codec_context.thread_count = min(_cores(), MOST_THREADS)
+        stream.thread_type = "AUTO"
+        return stream
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame.
+        """Yield every frame that can be decoded.
 
         Raises:
-            SourceError: clearly fewer frames could be decoded than the file announces.
+            SourceError: at the end, if some are damaged or missing.
         """
-        index = 0
-        while True:
-            decoded, image = self._capture.read()
-            if not decoded:
-                break
-            yield Frame(as_bgr(image), index, index / (self.fps or 25), f"{index:06d}")
+        damage = Damage(self._stream, self._file)
+        index, first_s, before_s = 0, 0.0, 0.0
+        step_s = 1 / self.fps if self.fps else USUAL_STEP_S
+        for image in self._decoded(damage):
+            shown_s = image.time
+            if index == 0:
+                first_s = shown_s or 0.0
+                time_s = 0.0
+            elif shown_s is None or shown_s - first_s <= before_s:  # a raw stream, or joined from several
+                time_s = before_s + step_s
+            else:
+                time_s = shown_s - first_s
+            before_s = time_s
+            yield Frame(_as_shown(image), index, time_s, f"{index:06d}", self._path)
             index += 1
-        # Some containers only estimate their length: a few frames less are no damage.
-        if index == 0 or (self.count is not None and index < 0.98 * self.count - 2):
-            raise SourceError(
-                f"{self._path} is damaged: {index} of {self.count} announced frames could be decoded; "
-                "copy or record it again"
-            )
+        if index == 0 and not self._file.seekable():
+            raise SourceError(_unreadable(self._file, self._shown))
+        found = damage.found(index)
+        if found:
+            raise SourceError(f"{self._shown} is damaged: {found}; copy or record it again")
+
+    def _decoded(self, damage: Damage) -> Iterator[VideoFrame]:
+        packets = self._container.demux(self._stream)
+        while not damage.hopeless:
+            try:
+                packet = next(packets)
+                damage.read(packet)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                damage.unreadable()
+                packets = self._container.demux(self._stream)  # the one before ended with its error
+                continue
+            except OSError as error:
+                raise SourceError(f"{self._shown} cannot be read any further ({error.strerror})") from error
+            try:
+                images = self._stream.decode(packet)
+            except av.error.EOFError:  # the decoder was told of the end before
+                continue
+            except av.error.FFmpegError:
+                damage.undecodable()
+                continue
+            for image in images:
+                damage.decoded(image)
+                yield image
 
     def close(self) -> None:
-        """Release the decoder."""
-        self._capture.release()
+        """Release the decoder and the file."""
+        self._container.close()
+        self._file.close()
+
+
+def _open_file(path: Path | None, shown: str) -> io.FileIO:
+    """Open by Python: a name may be no UTF-8, or mean a protocol or a pattern to FFmpeg."""
+    if path is None:
+        if sys.stdin is None or sys.stdin.isatty():
+            raise SourceError(
+                "`-` is a video on standard input, and this is a terminal: `cat a.mkv | ...` pipes one in"
+            )
+        file = io.FileIO(os.dup(sys.stdin.fileno()))
+    else:
+        try:
+            file = io.FileIO(path)
+            about = os.fstat(file.fileno())
+        except OSError as error:
+            raise SourceError(f"video {shown} cannot be opened: {error.strerror}") from None
+        if stat.S_ISREG(about.st_mode) and about.st_size == 0:
+            file.close()
+            raise SourceError(f"video {shown} is empty (0 bytes): copy or record it again")
+    file.name = "video"  # PyAV hands it to FFmpeg, which would take endings for kinds; the content says it
+    return file
+
+
+def _unreadable(file: io.FileIO, shown: str) -> str:
+    """Say what it is instead of a video."""
+    if not file.seekable():
+        return (
+            f"{shown} is no video that FFmpeg can read in one go: an MP4 has to begin with its index, "
+            "`ffmpeg -i a.mp4 -c copy -movflags faststart b.mp4`"
+        )
+    file.seek(0)
+    head = file.read(1024)
+    if head[4:8] == b"ftyp":
+        return (
+            f"{shown} is damaged: an MP4 without its index at the end, so the recording or the copy was cut short; "
+            "copy or record it again"
+        )
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return f"{shown} is a web page or another text in angle brackets, no video: fetch the video itself"
+    return f"{shown} is no video that FFmpeg can read: check it with `ffprobe {shlex.quote(shown)}`"
+
+
+def _codec(container: InputContainer) -> str:
+    """Ask FFmpeg for the name of a codec that it has no decoder for; it tells that in a log alone."""
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        told = re.search(r"Video: (\w+)(?: \((\w+))?", container.dumps_format())  # type: ignore[attr-defined] # it is there
+    finally:
+        av.logging.set_level(level)
+    names = [name for name in told.groups() if name and name != "none"] if told else []
+    return names[0] if names else "something unknown"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_shown(image: VideoFrame) -> BGR:
+    """Make BGR of a frame, turned and mirrored as its display matrix says, to the nearest quarter."""
+    bgr = as_bgr(image.to_ndarray(format="bgr24"))
+    matrix = cast("Mapping[str, Any]", image.side_data).get("DISPLAYMATRIX")
+    if matrix is None:
+        return bgr
+    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+    # A point (x, y) goes to (ax + cy, bx + dy).
+    if max(abs(b), abs(c)) > max(abs(a), abs(d)):
+        bgr, a, d = bgr.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(bgr[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])

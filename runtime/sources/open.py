@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runtime.errors import SourceNotFoundError
 from runtime.sources.camera import CameraSource
-from runtime.sources.files import VideoSource
+from runtime.sources.files import STANDARD_INPUT, VideoSource
 from runtime.sources.pattern import PatternSource
 from runtime.sources.pictures import PICTURES, PictureSource
 from runtime.sources.source import Source
@@ -30,6 +30,8 @@ def open_source(source: str) -> Source:
     """
     if source.isdigit() or source.startswith("/dev/video"):
         return CameraSource(int(source) if source.isdigit() else source)
+    if source == "-":
+        return VideoSource(STANDARD_INPUT)
     if source == "test://cars":
         return VideoSource(SHIPPED_CLIP)
     if source.startswith("test://"):
@@ -39,7 +41,7 @@ def open_source(source: str) -> Source:
     path = Path(source)
     if path.is_dir():
         return PictureSource(sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES), source)
-    if path.is_file():
+    if path.exists():
         return PictureSource([path], source) if path.suffix.lower() in PICTURES else VideoSource(path)
     if glob.has_magic(source):
         return PictureSource([Path(p) for p in sorted(glob.glob(source, recursive=True)) if Path(p).is_file()], source)

@@ -71,7 +71,7 @@ def frames(path: Path):
     [
         (["none.mp4", "o.mp4"], "'none.mp4' does not exist", 2),
         (["empty.mp4", "o.mp4"], "is empty", 1),
-        (["page.mp4", "o.mp4"], "is no video that FFmpeg can read", 1),
+        (["page.mp4", "o.mp4"], "is a web page", 1),
         ([PATTERN, "o.mp4", "--classes", ""], "no words to segment", 2),
         ([PATTERN, "o.mp4", "--classes", "cat, cat"], "'cat' is given twice", 2),
         ([PATTERN, "o.mp4", "--classes", "z" * 10_000], "a word of 10000 characters", 2),

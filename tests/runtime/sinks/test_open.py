@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -121,15 +122,15 @@ def test_one_picture_is_that_of_the_most_even_frame(tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "best.png")).shape == (2, 4, 3)
 
 
-def video_frame(size: tuple[int, int], grey: int) -> tuple[Segmentation, Frame, np.ndarray]:
+def video_frame(size: tuple[int, int], grey: int, time_s: float = 0.0) -> tuple[Segmentation, Frame, np.ndarray]:
     segmentation, frame, _ = result(np.zeros(size, np.uint8))
-    return segmentation, frame, np.full((*size, 3), grey, np.uint8)
+    return segmentation, replace(frame, time_s=time_s), np.full((*size, 3), grey, np.uint8)
 
 
 def test_a_video_holds_the_frames_in_order(tmp_path: Path) -> None:
     with whole(open_sink(str(tmp_path / "v.mp4"), fps=10)) as sink:
-        for grey in (20, 120, 220):
-            sink.write(*video_frame((48, 64), grey))
+        for number, grey in enumerate((20, 120, 220)):
+            sink.write(*video_frame((48, 64), grey, number / 10))
         assert not (tmp_path / "v.mp4").exists()
     capture = cv2.VideoCapture(str(tmp_path / "v.mp4"))
     means = [capture.read()[1].mean() for _ in range(3)]
