@@ -87,6 +87,8 @@ def _results(
             picture = result.plot() if paint else result.frame
             for sink in opened:
                 sink.write(result, frame, picture)
+            while any(sink.holds() for sink in opened) and not any(sink.finished for sink in opened):
+                pass
             complete = not source.ends  # for as long as this waits
             yield result
             if any(sink.finished for sink in opened):

@@ -1,6 +1,6 @@
 """Pictures in the order of their names."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 class PictureSource(Source):
     """Pictures in the order of their names; one that cannot be read is skipped and reported."""
 
-    def __init__(self, paths: list[Path], given: str) -> None:
+    def __init__(self, paths: list[Path], given: str, folders: Sequence[Path] = ()) -> None:
         super().__init__()
         if not paths:
             raise SourceNotFoundError(
@@ -26,7 +26,7 @@ class PictureSource(Source):
         self._paths = paths
         self.count = len(paths)
         self.names = [path.stem for path in paths]
-        self.inputs = paths
+        self.inputs = [*folders, *paths]
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield every readable picture.

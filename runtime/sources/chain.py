@@ -1,0 +1,63 @@
+"""Several sources, one after the other."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.errors import SourceError
+from runtime.sources.source import Frame, Source
+
+USUAL_STEP_S = 1 / 25
+"""From the last frame of a source without a rate to the first of the next."""
+
+
+class ChainSource(Source):
+    """Several sources, one after the other: frames are numbered on, their times go on, and names begin with a source's.
+
+    Each is opened when its turn comes. What one of them lacks is a problem, not the end.
+
+    Args:
+        sources: as text, at least one; each has an end.
+        open_one: opens one of them.
+    """
+
+    def __init__(self, sources: Sequence[str], open_one: Callable[[str], Source]) -> None:
+        super().__init__()
+        self._sources, self._open = sources, open_one
+        self.inputs = [Path(source) for source in sources if "://" not in source]
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames of one source after the other.
+
+        Raises:
+            SourceError: none of them has any.
+        """
+        index, begin_s = 0, 0.0
+        for source, prefix in zip(self._sources, _prefixes(self._sources), strict=True):
+            end_s = begin_s
+            try:
+                with self._open(source) as part:
+                    step_s = 1 / part.fps if part.fps else USUAL_STEP_S
+                    for frame in part:
+                        time_s = begin_s + frame.time_s
+                        yield replace(frame, index=index, time_s=time_s, name=f"{prefix}/{frame.name}")
+                        index, end_s = index + 1, time_s + step_s
+                    self.problems += part.problems
+            except SourceError as error:
+                self.problems.append(f"{source}: {error}")
+            begin_s = end_s
+        if index == 0:
+            raise SourceError(f"none of {len(self._sources)} sources could be read; {self.problems[0]}")
+
+
+def _prefixes(sources: Sequence[str]) -> list[str]:
+    """Name each source after its file, with a number where that is not enough."""
+    names: list[str] = []
+    for source in sources:
+        stem = Path(source).stem or "source"
+        taken = {name.casefold() for name in names}
+        name = next(
+            n for n in (stem, *(f"{stem}-{i}" for i in range(2, len(sources) + 2))) if n.casefold() not in taken
+        )
+        names.append(name)
+    return names
