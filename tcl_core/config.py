@@ -1,4 +1,7 @@
-"""Settings of a command: a frozen dataclass, filled from YAML and `key=value` arguments."""
+"""Settings of a command: a frozen dataclass, filled from YAML and `key=value` arguments.
+
+An empty value, `data.features=`, switches off what is off by default: shells eat the quotes of `data.features=''`.
+"""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -13,15 +16,17 @@ from tcl_core.errors import ConfigError
 Settings = TypeVar("Settings")
 
 
-def _known_keys(adapter: TypeAdapter[Any]) -> list[str]:
-    """List the settings with dots between the levels: ["seed", "student.steps"]."""
+Known = Mapping[str, Mapping[str, Any]]
+"""The JSON schema of every setting, by its name with dots between the levels: "seed", "student.steps"."""
 
-    def walk(node: Mapping[str, Any], prefix: str) -> list[str]:
-        keys: list[str] = []
+
+def _known_keys(adapter: TypeAdapter[Any]) -> Known:
+    def walk(node: Mapping[str, Any], prefix: str) -> dict[str, Mapping[str, Any]]:
+        keys: dict[str, Mapping[str, Any]] = {}
         for name, child in node.get("properties", {}).items():
             target = definitions.get(child.get("$ref", "").rpartition("/")[2], child)
-            below = walk(target, f"{prefix}{name}.") if "properties" in target else []
-            keys += below or [prefix + name]
+            below = walk(target, f"{prefix}{name}.") if "properties" in target else {}
+            keys |= below or {prefix + name: child}
         return keys
 
     schema = adapter.json_schema()
@@ -29,23 +34,35 @@ def _known_keys(adapter: TypeAdapter[Any]) -> list[str]:
     return walk(schema, "")
 
 
-def _raise_unknown(key: str, known: Sequence[str], where: str) -> None:
+def _raise_unknown(key: str, known: Known, where: str) -> None:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
     raise ConfigError(f"{where}: there is no setting {key!r}; the nearest is {nearest[0]!r}")
 
 
-def _check_keys(values: Mapping[str, Any], known: Sequence[str], where: str, prefix: str = "") -> None:
+def _check_keys(values: dict[str, Any], known: Known, where: str, prefix: str = "") -> None:
+    """Refuse keys that are not known; empty values become those of the default, where that is empty too."""
     for name, value in values.items():
         key = f"{prefix}{name}"
         if key in known:
-            continue
-        if isinstance(value, Mapping) and any(item.startswith(f"{key}.") for item in known):
+            if value in (None, ""):
+                values[name] = _off(key, known[key], where)
+        elif isinstance(value, dict) and any(item.startswith(f"{key}.") for item in known):
             _check_keys(value, known, where, f"{key}.")
         else:
             _raise_unknown(key, known, where)
 
 
-def _apply_override(values: dict[str, Any], override: str, known: Sequence[str]) -> None:
+def _off(key: str, schema: Mapping[str, Any], where: str) -> str | None:
+    default: Any = schema.get("default", ...)
+    if default is None or default == "":
+        return None if default is None else ""
+    raise ConfigError(
+        f"{where}: {key} is empty and cannot be switched off: expected a value"
+        + ("" if default is ... else f", such as {key}={default}, its default")
+    )
+
+
+def _apply_override(values: dict[str, Any], override: str, known: Known) -> None:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError(f"expected key=value, got {override!r}")
@@ -55,9 +72,10 @@ def _apply_override(values: dict[str, Any], override: str, known: Sequence[str])
     for group in groups:
         values = values.setdefault(group, {})
     try:
-        values[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{override}: the value is not YAML ({error})") from error
+    values[last] = _off(key, known[key], override) if value in (None, "") else value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -78,13 +96,14 @@ def load_config(settings: type[Settings], path: str | Path, overrides: Sequence[
     Args:
         settings: a dataclass, or one that holds others; its defaults stand for what the file leaves out.
         path: YAML file.
-        overrides: such as "seed=3" or "student.steps=10"; the value is read as YAML.
+        overrides: such as "seed=3" or "student.steps=10"; the value is read as YAML, an empty one means off.
 
     Returns:
         A validated instance of `settings`.
 
     Raises:
-        ConfigError: an unknown key (the message names the nearest), a value of the wrong type, an unreadable file.
+        ConfigError: an unknown key (the message names the nearest), a value of the wrong type, an
+            empty one for what cannot be off, an unreadable file.
     """
     adapter = TypeAdapter(settings)
     known = _known_keys(adapter)

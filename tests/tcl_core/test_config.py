@@ -13,6 +13,10 @@ from tcl_core.errors import ConfigError
 class Inner:
     steps: int = 10
     rate: float = 0.5
+    cache: str = ""
+    weights: str | None = None
+    limit: int | None = None
+    folder: str = "/usr/share"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,29 @@ def test_unknown_or_misplaced_key_in_the_file(tmp_path: Path, text: str) -> None
 )
 def test_bad_override(path: Path, override: str, message: str) -> None:
     """Oracle: the message says what is wrong."""
+    with pytest.raises(ConfigError, match=message):
+        load_config(Outer, path, [override])
+
+
+@pytest.mark.parametrize("empty", ["", "''", '""', "null", "~"])
+@pytest.mark.parametrize(("key", "off"), [("cache", ""), ("weights", None), ("limit", None)])
+def test_an_empty_value_means_off(key: str, off: str | None, empty: str, path: Path) -> None:
+    """Oracle: what the settings above are where nobody gives them; on the command line and in a file."""
+    set_before = [f"inner.{key}=7" if key == "limit" else f"inner.{key}=there"]
+    assert getattr(load_config(Outer, path, [*set_before, f"inner.{key}={empty}"]).inner, key) == off
+    path.write_text(f"name: one\ninner: {{{key}: {empty or 'null'}}}\n")
+    assert getattr(load_config(Outer, path).inner, key) == off
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("name=", "name is empty and cannot be switched off: expected a value$"),
+        ("inner.steps=", "such as inner.steps=10, its default"),
+        ("inner.folder=''", "such as inner.folder=/usr/share, its default"),
+    ],
+)
+def test_what_cannot_be_off_asks_for_a_value(override: str, message: str, path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(Outer, path, [override])
 
