@@ -58,24 +58,31 @@ class Share:
     """Which samples of a batch are this process's, and in what parts.
 
     Attributes:
-        batch: images a step, all processes together.
-        part: images that run through the model at once; divides this process's share.
+        batch: images a step, all processes together; a multiple of the processes.
+        most: images that run through the model at once, at most; a share that is larger is a multiple of it.
         rank: of this process.
         world_size: processes.
     """
 
     batch: int
-    part: int
+    most: int
     rank: int = 0
     world_size: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a batch that cannot be shared out evenly."""
-        if self.part < 1 or self.batch % (self.part * self.world_size):
+        if self.most < 1 or self.batch < 1 or self.batch % (self.part * self.world_size):
+            expected = max(self.most, 1) * self.world_size
             raise DataConfigError(
-                f"batch_size {self.batch} in parts of {self.part} on {self.world_size} processes: expected a multiple "
-                f"of {self.part * self.world_size}; change data.batch_size or data.part_size"
+                f"batch_size {self.batch} in parts of {self.most} on {self.world_size} processes: expected a multiple "
+                f"of {expected}, or at most {expected} and a multiple of {self.world_size}; change data.batch_size or "
+                "data.part_size"
             )
+
+    @property
+    def part(self) -> int:
+        """Images that run through the model at once: all of a share that is smaller than the most."""
+        return max(min(self.most, self.own), 1)
 
     @property
     def own(self) -> int:

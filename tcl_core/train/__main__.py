@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,12 +17,14 @@ import yaml
 from rich.console import Console
 
 from tcl_core.atomic_file import write_atomically
-from tcl_core.commands import STOPPED, Command, counting, new_app
+from tcl_core.commands import STOPPED, Command, console, counting, new_app
 from tcl_core.config import load_config
 from tcl_core.errors import ConfigError
 from tcl_core.load.build import load_towers, with_grounder
+from tcl_core.load.choice import TRAINED_CONFIG
 from tcl_core.model import TCL
 from tcl_core.train.allocator import keep_freed_memory
+from tcl_core.train.checkpoint import read_checkpoint
 from tcl_core.train.estimate import estimate
 from tcl_core.train.gather import Gather, ProcessGroup, SingleProcess
 from tcl_core.train.hub import export_model
@@ -29,10 +32,12 @@ from tcl_core.train.journal import journal
 from tcl_core.train.loading import open_data, parts_from
 from tcl_core.train.recipe import TrainConfig
 from tcl_core.train.toy import pretrain
-from tcl_core.train.trainer import BEST, LAST, Trainer, plain_config
+from tcl_core.train.trainer import BEST, LAST, Trainer, plain_config, refuse_other_settings, share_of
 from tcl_core.train.validation import build_validator
 
 app = new_app()
+
+SECONDS_TO_TELL = 10.0
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -97,6 +102,20 @@ def processes(device: torch.device) -> Iterator[Gather]:
         dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def one_process_tells() -> Iterator[None]:
+    """Leave mistakes in settings, which all processes find, to the first of this machine.
+
+    torchrun ends the others as soon as one has failed; whoever failed before the first would keep it from telling.
+    """
+    try:
+        yield
+    except ConfigError:
+        if int(os.environ.get("LOCAL_RANK", "0")):
+            time.sleep(SECONDS_TO_TELL)  # by then this process has been ended, unless it alone has found a mistake
+        raise
+
+
 def pick_device(name: str) -> torch.device:
     """Turn "auto", "cpu" or "cuda" into this process's device.
 
@@ -116,12 +135,27 @@ def check_output(config: TrainConfig, resume: bool) -> Path | None:
     """Find the checkpoint to go on from.
 
     Raises:
-        ConfigError: there is a run in the output that would be overwritten.
+        ConfigError: there is a run in the output that would be overwritten, or one with other settings.
+        CheckpointError: it is damaged, or none.
     """
     last = Path(config.output) / LAST
-    if last.is_file() and not resume:
+    if not last.is_file():
+        return None
+    if not resume:
         raise ConfigError(f"{last} holds a run: add --resume to go on with it, or choose another output")
-    return last if last.is_file() else None
+    refuse_other_settings(last, read_checkpoint(last, tensors=False).state, config)
+    return last
+
+
+def is_finished(config: TrainConfig) -> bool:
+    """Tell whether the output's run has made all its steps.
+
+    Raises:
+        ConfigError: it has other settings.
+        CheckpointError: its checkpoint is damaged, or none.
+    """
+    last = check_output(config, resume=True)
+    return last is not None and read_checkpoint(last, tensors=False).state["step"] >= config.steps
 
 
 @contextlib.contextmanager
@@ -148,7 +182,7 @@ def train(
     Args:
         config: settings.
         resume: go on from the output's last checkpoint, if there is one.
-        dry_run: stop before the first step.
+        dry_run: stop before the first step; a run in the output is not looked at.
         console: for reports.
         stop: asked after every step; then the state is saved and the run ends.
 
@@ -165,9 +199,11 @@ def train(
     device = pick_device(config.device)
     with processes(device) as gather:
         console = console or Console(stderr=True, quiet=gather.rank > 0)
-        checkpoint = check_output(config, resume)
+        share_of(config, gather)
+        checkpoint = None if dry_run else check_output(config, resume)
         source = open_data(config, gather, console)
-        trainer = Trainer(config, starting_model(config, console), gather, device)
+        towers_trained = not dry_run  # an estimate does not depend on what they see
+        trainer = Trainer(config, starting_model(config, console, towers_trained), gather, device)
         console.print(f"{len(source):,} samples; {estimate(trainer)}", markup=False)
         if dry_run:
             return trainer.model
@@ -186,10 +222,10 @@ def train(
     return trainer.evaluated
 
 
-def starting_model(config: TrainConfig, console: Console) -> TCL:
-    """Make what is trained: towers, and the grounder to begin with. The toy's towers are trained first."""
+def starting_model(config: TrainConfig, console: Console, towers_trained: bool = True) -> TCL:
+    """Make what is trained: towers, and the grounder to begin with. The toy's towers are trained first, if wanted."""
     towers = load_towers(config.model, config.seed)
-    if config.model.encoder == "toy":
+    if config.model.encoder == "toy" and towers_trained:
         with counting(shown_on=console) as bars:
             task = bars.add_task("a toy CLIP first", total=config.model.toy_steps)
             pretrain(towers, config.model.toy_steps, config.seed, progress=lambda n, _: bars.update(task, completed=n))
@@ -209,9 +245,26 @@ def _finish(trainer: Trainer, console: Console) -> None:
         console.print(f"stopped after step {trainer.step}; --resume goes on", markup=False)
     elif trainer.gather.rank == 0:
         output = Path(trainer.config.output)
-        best = output / BEST
-        export_model(best if best.is_file() else output / LAST, output / "model")
+        _write_model(output)
         console.print(f"model in {output / 'model'}", markup=False)
+
+
+def _write_model(output: Path) -> None:
+    best = output / BEST
+    export_model(best if best.is_file() else output / LAST, output / "model")
+
+
+def tell_finished(config: TrainConfig, console: Console) -> None:
+    """Say that nothing is left to train; a run that was killed after its last step gets its model now."""
+    output = Path(config.output)
+    if not (output / "model" / TRAINED_CONFIG).is_file():
+        _write_model(output)
+    console.print(
+        f"{output} is finished ({config.steps} of {config.steps} steps): model in {output / 'model'}. To train longer, "
+        f"begin anew with steps={2 * config.steps} output={output}-longer: the learning rate follows the steps",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command(cls=Command, epilog=EPILOG, no_args_is_help=True)
@@ -233,10 +286,15 @@ def main(
 ) -> None:
     """Train TCL on image-text pairs, on one process or as many as torchrun starts; SIGTERM saves and ends."""
     keep_freed_memory()
-    config = read_config(settings)
-    with stop_requests() as asked:
+    with one_process_tells(), stop_requests() as asked:
+        config = read_config(settings)
+        if resume and not dry_run and is_finished(config):
+            if os.environ.get("RANK", "0") == "0":
+                tell_finished(config, console)
+            return
         train(config, resume=resume, dry_run=dry_run, stop=asked)
-    if asked():
+        stopped = asked()
+    if stopped:
         raise typer.Exit(STOPPED + signal.SIGTERM)
 
 

@@ -61,8 +61,12 @@ def _free(path: Path) -> str:
         return "directory not readable"
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, *, tensors: bool = True) -> Checkpoint:
     """Read a checkpoint onto the CPU.
+
+    Args:
+        path: of the file.
+        tensors: read them, too; without them only the header is looked at.
 
     Raises:
         ConfigError: there is no such file.
@@ -73,7 +77,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            names = file.keys() if tensors else ()
+            read = {name: file.get_tensor(name) for name in names}
         state = json.loads(header) if header else None
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint ({error}); take best.safetensors instead") from error
@@ -81,7 +86,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} holds weights only: expected what training writes; give it as model.start")
     if state.pop("format_version", None) != FORMAT_VERSION:
         raise CheckpointError(f"{path} was written by another version; expected format {FORMAT_VERSION}")
-    return Checkpoint(tensors, state)
+    return Checkpoint(read, state)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:

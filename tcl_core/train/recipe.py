@@ -22,8 +22,8 @@ class DataConfig:
         sources: read one after the other as one data set, shuffled together.
         image_size: side in pixels.
         batch_size: images a step, all processes together.
-        part_size: images that run through the model at once. If a process's share of the batch is larger, gradients
-            are accumulated over parts, with all negatives of the batch.
+        part_size: images that run through the model at once, at most. If a process's share of the batch is larger,
+            gradients are accumulated over parts, with all negatives of the batch.
         augmentation: see `build_augmentation`.
         num_workers: processes that read ahead, for each training process.
         most_bad: largest share of bad samples that is tolerated.

@@ -77,8 +77,12 @@ class StepResult:
     part: Part
 
 
-def _check(config: TrainConfig) -> None:
-    """Refuse settings that do not go together."""
+def share_of(config: TrainConfig, gather: Gather) -> Share:
+    """Share out the batch, before anything is loaded.
+
+    Raises:
+        ConfigError: it cannot be shared out evenly, or other settings do not go together.
+    """
     data, losses = config.data, config.losses
     if losses.region and not data.phrases:
         raise ConfigError("losses.region is on and data.phrases is off: set data.phrases=true, or losses.region=0")
@@ -91,6 +95,7 @@ def _check(config: TrainConfig) -> None:
             "losses.tcl_v masks and encodes images again, and data.features keeps none: set data.reencode_size to "
             "their side in pixels, such as 224; or losses.tcl_v=0, or data.features=''"
         )
+    return Share(data.batch_size, data.part_size, gather.rank, gather.world_size)
 
 
 class Trainer:
@@ -104,11 +109,10 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig, model: TCL, gather: Gather, device: torch.device) -> None:
-        _check(config)
         self.config = config
         self.gather = gather
         self.device = device
-        self.share = Share(config.data.batch_size, config.data.part_size, gather.rank, gather.world_size)
+        self.share = share_of(config, gather)
         self.model = model.to(device)
         self.temperatures = Temperatures(config.losses).to(device)
         self.summarizer = Summarizer(
@@ -274,12 +278,7 @@ class Trainer:
         state = checkpoint.state
         if state["encoders_sha256"] != self.encoders_sha256:
             raise ConfigError(f"{path} was trained on other encoders than model.* names: give those")
-        changed = _differences(_fixed(state["config"]), _fixed(plain_config(self.config)))
-        if changed:
-            raise ConfigError(
-                f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or start in another "
-                "output."
-            )
+        refuse_other_settings(path, state, self.config)
         for name, module in self.learned.items():
             module.load_state_dict(tensors_below(checkpoint.tensors, f"{name}."))
         restore_optimizer(self.optimizer, self.parameters, tensors_below(checkpoint.tensors, "optimizer."))
@@ -338,6 +337,19 @@ class Trainer:
             self.save(BEST)
 
 
+def refuse_other_settings(path: Path, state: dict[str, Any], config: TrainConfig) -> None:
+    """Compare settings with those of a checkpoint, but for those that do not change the training.
+
+    Raises:
+        ConfigError: some differ.
+    """
+    changed = _differences(_fixed(state["config"]), _fixed(plain_config(config)))
+    if changed:
+        raise ConfigError(
+            f"{path} was trained with other settings: {'; '.join(changed)}. Set them back, or start in another output."
+        )
+
+
 def plain_config(config: TrainConfig) -> dict[str, Any]:
     """Turn settings into plain values, as they are stored."""
     plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
@@ -361,4 +373,4 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
     return found
 
 
-__all__ = ["BEST", "LAST", "StepResult", "Trainer", "plain_config"]
+__all__ = ["BEST", "LAST", "StepResult", "Trainer", "plain_config", "refuse_other_settings", "share_of"]

@@ -330,6 +330,17 @@ def test_processes_and_parts_share_the_same_batches() -> None:
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
     with pytest.raises(DataError, match="batch_size 10 in parts of 2 on 2 processes: expected a multiple of 4"):
         Share(10, 2, 0, 2)
+    with pytest.raises(DataError, match="batch_size 33 in parts of 32 on 2 processes"):
+        Share(33, 32, 0, 2)
+    with pytest.raises(DataError, match="at most 32 and a multiple of 4"):
+        Share(6, 8, 0, 4)
+
+
+@pytest.mark.parametrize(("processes", "part"), [(1, 32), (2, 16), (8, 4), (32, 1)])
+def test_a_share_smaller_than_a_part_is_one_part(processes: int, part: int) -> None:
+    """By hand: 32 images in parts of at most 32."""
+    shares = [Share(32, 32, rank, processes) for rank in range(processes)]
+    assert {(share.own, share.part, share.num_parts) for share in shares} == {(part, part, 1)}
 
 
 @pytest.mark.parametrize("augmentation", ["recipe", "flip", "none"])

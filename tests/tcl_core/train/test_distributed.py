@@ -19,10 +19,17 @@ COMMAND += ["tensorboard=false"]
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path) -> None:
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tcl_core.train"]
+
+
+def ended(*command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, *map(str, command)]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+def run(*command: str | Path) -> None:
+    done = ended(*command)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -74,10 +81,19 @@ def assert_trained_alike(folder: Path, other: Path) -> None:
 
 def test_the_command_trains_the_same_with_torchrun(tmp_path: Path) -> None:
     """The whole command on two processes: data, phases, validation, checkpoint, in four steps."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tcl_core.train"]
-    run(*launcher, *COMMAND, f"output={tmp_path / 'two'}")
+    # A part of 8 is what one process takes; the share of each of two is smaller.
+    run(*LAUNCHER, *COMMAND, "data.part_size=8", f"output={tmp_path / 'two'}")
     main([*COMMAND, f"output={tmp_path / 'one'}"])
     assert_trained_alike(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_wrong_setting_is_told_once(tmp_path: Path) -> None:
+    """Both processes find it; oracle: the number of lines that say so, and no training begins."""
+    done = ended(*LAUNCHER, *COMMAND, "data.batch_size=9", f"output={tmp_path / 'odd'}")
+    assert done.returncode
+    assert done.stderr.count("error: batch_size 9 in parts of 4 on 2 processes") == 1
+    assert "tcl_core/" not in done.stderr  # no traceback through this package
+    assert not (tmp_path / "odd").exists()
 
 
 def test_processes_share_stored_features(forked: Path, tmp_path: Path) -> None:

@@ -249,6 +249,41 @@ def test_a_dry_run_estimates_and_writes_no_checkpoint(tmp_path: Path, capsys: py
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
+def test_a_dry_run_beside_a_run_leaves_it_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a finished run, and of one with other settings: bytes and times of all files are as before."""
+    assert run(tmp_path, "steps=1") == 0
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for overrides in ([], ["losses.tcl_v=0.3"]):
+        assert run(tmp_path, "steps=1", *overrides, flags=("--dry-run",)) == 0
+        assert "s a step" in " ".join(capsys.readouterr().err.split())
+    after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_finished_run_says_so_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No tower is made: there is nothing to make one with. A model that was not written before is written now."""
+    assert run(tmp_path, "steps=2") == 0
+    model = (tmp_path / "model" / "model.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "model")
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tcl_core.train.__main__.load_towers", None)
+        assert run(tmp_path, "steps=2", flags=("--resume",)) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert run(tmp_path, "steps=4", flags=("--resume",)) == 2
+    assert "is finished (2 of 2 steps): model in" in said
+    assert "begin anew with steps=4 output=" in said
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == model
+    assert "steps was 2 and is 4" in capsys.readouterr().err
+
+
+def test_settings_of_the_data_that_are_empty_are_off(tmp_path: Path) -> None:
+    """As a shell hands over `data.features=''`; oracle: the defaults."""
+    config = read_config([TOY, f"output={tmp_path}", "data.features=", "model.tokenizer=", "validation=", "chunk="])
+    assert (config.data.features, config.model.tokenizer, config.validation, config.chunk) == ("", None, None, None)
+
+
 def test_a_run_is_not_overwritten_and_not_mixed_with_another(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,7 +295,11 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(
     said = " ".join(capsys.readouterr().err.split())
     assert "holds a run: add --resume" in said
     assert "losses.tcl_v was 0.1 and is 0.3" in said
-    assert "was trained on other encoders" in said
+    assert "model.toy_steps was 0 and is 1" in said
+    config = read_config(settings(tmp_path, "steps=2"))
+    other = Trainer(config, build_model(config.model, 1), SingleProcess(), torch.device("cpu"))
+    with pytest.raises(ConfigError, match="was trained on other encoders"):
+        other.resume(tmp_path / "last.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -272,7 +311,7 @@ def test_a_run_is_not_overwritten_and_not_mixed_with_another(
         ([TOY, "losses.tcl_v=-1"], "expected numbers of 0 or more"),
         ([TOY, "data.sources=[{kind: folder, pth: x}]"], "pth"),
         ([TOY, "--resum"], "No such option"),
-        ([TOY, "data.batch_size=10"], "batch_size 10 in parts of 32"),
+        ([TOY, "data.batch_size=33"], "batch_size 33 in parts of 32"),
         ([TOY, "device=cuda"], "no usable GPU"),
         ([TOY, "model.encoder=clip"], "model.clip is empty"),
     ],
