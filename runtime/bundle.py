@@ -230,7 +230,7 @@ def _read_manifest(path: Path) -> Manifest:
     if version > SCHEMA_VERSION:
         raise BundleVersionError(
             f"{path.parent} has schema {version}, this package reads up to {SCHEMA_VERSION}: "
-            "upgrade with `pip install --upgrade tcl-edge`"
+            "take a newer checkout and `pip install -e .` there"
         )
     if version < OLDEST_SCHEMA:
         raise BundleVersionError(

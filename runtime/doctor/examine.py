@@ -71,7 +71,7 @@ def _conflict(module: str) -> Iterator[Finding]:
     elif importlib.util.find_spec(module):
         yield Finding(module, "ok", "of the system (not from pip)")
     else:
-        yield Finding(module, "problem", "not installed", "pip install tcl-edge")
+        yield Finding(module, "problem", "not installed", "pip install -e .")
 
 
 def _python() -> Iterator[Finding]:
@@ -133,9 +133,7 @@ def _torch() -> Iterator[Finding]:
     """PyTorch is for export and training only; torchvision must be made for the very version."""
     pair = {d.metadata["Name"]: d for d in distributions() if d.metadata["Name"] in ("torch", "torchvision")}
     if "torch" not in pair:
-        yield Finding(
-            "torch", "note", "not installed: only export and training need it", 'pip install "tcl-edge[export]"'
-        )
+        yield Finding("torch", "note", "not installed: only export and training need it", 'pip install -e ".[export]"')
         return
     yield from _pair(pair["torch"].version, pair.get("torchvision"))
 
@@ -159,7 +157,7 @@ def _bundles() -> Iterator[Finding]:
         try:
             Bundle.open(path)
         except TclEdgeError as error:
-            yield Finding(path.name, "problem", str(error), "pip install --force-reinstall tcl-edge")
+            yield Finding(path.name, "problem", str(error), "pip install --force-reinstall -e .")
         else:
             yield Finding(path.name, "ok", "complete, every hash is right")
 

@@ -25,7 +25,9 @@ def import_for_alignment(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ConfigError(f"{error}; install what the alignment starts from: pip install 'tcl-edge[align]'") from error
+        raise ConfigError(
+            f"{error}; install what the alignment starts from: pip install -e '.[align]' in the checkout"
+        ) from error
 
 
 class SentenceEncoder:

