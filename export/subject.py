@@ -22,9 +22,6 @@ from tcl_core.tiny.towers import PAD_ID, UNKNOWN_ID, TinyTextEncoder
 if TYPE_CHECKING:
     from export.tokenizer import TokenizerFile
 
-TINY_REFINEMENT: Refinement = "pamr"
-"""A tenth of a frame's time, and more of the picture right (docs/tiny.md)."""
-
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -110,7 +107,7 @@ def _subject(loaded: LoadedModel, prompts: Templates, prompts_name: str, licence
         ),
         classes=loaded.classes,
         token_length=_token_length(encoder),
-        refine=TINY_REFINEMENT if isinstance(encoder, TinyTextEncoder) else "none",
+        refine="pamr" if loaded.pamr else "none",
     )
 
 

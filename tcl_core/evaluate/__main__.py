@@ -65,7 +65,7 @@ def main(
     background: options.Background = None,
     threshold: options.Threshold = None,
     pamr: Annotated[
-        bool | None, typer.Option(help="Align masks with the colours of the picture; default a bundle's own, else not.")
+        bool | None, typer.Option(help="Align masks with the colours of the picture; default the model's own.")
     ] = None,
     kp_weight: options.KpWeight = 0.0,
     protocol: Annotated[
@@ -106,15 +106,16 @@ def main(
             segment = bundle_segment(Path(model), opened.words, size=size, pamr=pamr)
         else:
             loaded = load_model(choice)
+            refined = loaded.pamr if pamr is None else pamr
             segment = model_segment(
                 loaded.model,
                 opened.words,
                 loaded.background_words(background, opened.words),
                 template_name=template_name or loaded.templates,
-                threshold=_first_given(threshold, loaded.threshold, THRESHOLD_WITH_PAMR if pamr else THRESHOLD),
+                threshold=_first_given(threshold, loaded.threshold, THRESHOLD_WITH_PAMR if refined else THRESHOLD),
                 protocol=protocol or ("runtime" if loaded.whole_pictures else "tcl"),
                 size=size,
-                pamr=bool(pamr),
+                pamr=refined,
                 kp_weight=kp_weight,
                 network_size=network_size,
             )

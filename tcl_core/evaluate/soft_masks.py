@@ -78,11 +78,14 @@ def model_segment(
         if protocol == "tcl":
             pixels = to_tensor(image, model.preprocess, side)
             masks = slide(masks_of, pixels, window=side, stride=max(side // 2, 1))
+            merged = merge_synonyms(masks, every)[0]
         else:
             whole_size = network_size((image.height, image.width), side, model.preprocess.multiple_of)
             whole = resized_tensor(image, model.preprocess, whole_size)
-            masks = _as_the_runtime(model, whole, text, pamr, kp_weight)
-        merged = merge_synonyms(masks, every)[0]
+            merged = merge_synonyms(model.masks(whole, text, kp_weight=kp_weight), every)
+            if background:  # one mask, before anything is refined, as in the runtime
+                merged = torch.cat([merged[:, : len(words)], merged[:, len(words) :].amax(dim=1, keepdim=True)], dim=1)
+            merged = (_refined_as_in_the_runtime(whole, merged) if pamr else merged)[0]
         floor = torch.full(merged.shape[1:], threshold)
         others = merged[len(words) :]
         return SoftMasks(merged[: len(words)], torch.maximum(floor, others.amax(dim=0)) if len(others) else floor)
@@ -90,11 +93,8 @@ def model_segment(
     return segment
 
 
-def _as_the_runtime(model: "TCL", image: Tensor, text: Tensor, pamr: bool, kp_weight: float) -> Tensor:
-    """Segment as a bundle does: the prior in the graph, then refinement at a quarter of the input."""
-    masks = model.masks(image, text, kp_weight=kp_weight)
-    if not pamr:
-        return masks
+def _refined_as_in_the_runtime(image: Tensor, masks: Tensor) -> Tensor:
+    """Refine masks (1,N,h,w), the prior in them, at a quarter of the input (1,3,H,W)."""
     quarter = (max(image.shape[2] // 4, masks.shape[2]), max(image.shape[3] // 4, masks.shape[3]))
     return refine(image, resize(masks, quarter))
 

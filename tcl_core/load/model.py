@@ -8,11 +8,15 @@ from tcl_core.data.scenes import PHRASES
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.toy import ToyTextEncoder
 from tcl_core.model import TCL
-from tcl_core.prompts import Word, parse_words
+from tcl_core.prompts import Word, embed_words, parse_words, templates
 from tcl_core.tiny.file import load_tiny, read_tiny_config
 from tcl_core.tiny.towers import TinyTextEncoder
 
 CLASSES = ("person", "dog", "cat", "car", "bicycle", "chair", "table", "book", "bottle", "cup", "flower")
+
+
+SAME_MEANING = 0.9
+"""Cosine from which a background word and a word to be found mean the same; the runtime's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,7 @@ class LoadedModel:
         classes: words to begin with.
         whole_pictures: whether it was made for whole pictures at once, as the runtime sees them; the paper's models see
             square windows.
+        pamr: whether its masks are refined by PAMR unless the user says otherwise, in PyTorch and in its bundle.
     """
 
     choice: ModelChoice
@@ -37,6 +42,7 @@ class LoadedModel:
     threshold: float | None = None
     classes: tuple[str, ...] = CLASSES
     whole_pictures: bool = False
+    pamr: bool = False
 
     def background_words(self, given: str | None, words: Sequence[Word]) -> tuple[Word, ...]:
         """Decide which words count as background.
@@ -50,8 +56,14 @@ class LoadedModel:
         """
         if given is not None:
             return tuple(parse_words(given)) if given.strip() else ()
-        found = {word.name for word in words}
-        return tuple(Word(word, (word,)) for word in self.background if word not in found)
+        if not self.background:
+            return ()
+        # As the runtime does: "road" is no background where "asphalt" is to be found.
+        known = [synonym for word in words for synonym in word.synonyms]
+        rows = embed_words(self.model.text_encoder, [*self.background, *known], templates(self.templates))
+        cosines = (rows[: len(self.background)] @ rows[len(self.background) :].T).amax(dim=1)
+        kept = (cosines < SAME_MEANING).tolist()
+        return tuple(Word(word, (word,)) for word, keep in zip(self.background, kept, strict=True) if keep)
 
 
 def load_model(choice: ModelChoice) -> LoadedModel:
@@ -65,7 +77,7 @@ def load_model(choice: ModelChoice) -> LoadedModel:
     if isinstance(model.text_encoder, TinyTextEncoder):
         config = read_tiny_config()
         words, threshold = config.background_words, config.background_threshold
-        return LoadedModel(choice, model, "none", words, threshold, whole_pictures=True)
+        return LoadedModel(choice, model, "none", words, threshold, whole_pictures=True, pamr=True)
     if isinstance(model.text_encoder, ToyTextEncoder):
         return LoadedModel(choice, model, "none", classes=PHRASES[:8])
     return LoadedModel(choice, model)
