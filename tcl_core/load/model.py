@@ -56,8 +56,8 @@ class LoadedModel:
         """
         if given is not None:
             return tuple(parse_words(given)) if given.strip() else ()
-        if not self.background:
-            return ()
+        if not self.background or not words:
+            return tuple(Word(word, (word,)) for word in self.background)
         # As the runtime does: "road" is no background where "asphalt" is to be found.
         known = [synonym for word in words for synonym in word.synonyms]
         rows = embed_words(self.model.text_encoder, [*self.background, *known], templates(self.templates))
