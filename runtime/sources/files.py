@@ -90,11 +90,17 @@ class VideoSource(Source):
         return stream
 
     def __iter__(self) -> Iterator[Frame]:
-        """Yield every frame that can be decoded.
+        """Yield every frame that can be decoded, once: whoever stops before the end has closed the source.
 
         Raises:
             SourceError: at the end, if some are damaged or missing.
         """
+        try:
+            yield from self._frames()
+        finally:
+            self.close()
+
+    def _frames(self) -> Iterator[Frame]:
         damage = Damage(self._stream, self._file)
         index, first_s, before_s = 0, 0.0, 0.0
         step_s = 1 / self.fps if self.fps else USUAL_STEP_S
@@ -206,7 +212,10 @@ def _cores() -> int:
 def _as_shown(image: VideoFrame) -> BGR:
     """Make BGR of a frame, turned and mirrored as its display matrix says, to the nearest quarter."""
     bgr = as_bgr(image.to_ndarray(format="bgr24"))
-    matrix = cast("Mapping[str, Any]", image.side_data).get("DISPLAYMATRIX")
+    try:
+        matrix = cast("Mapping[str, Any]", image.side_data).get("DISPLAYMATRIX")
+    except ValueError:  # the frame has something beside it that PyAV does not know, and then tells its turn alone
+        return np.ascontiguousarray(np.rot90(bgr, round(image.rotation / 90)))
     if matrix is None:
         return bgr
     a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()

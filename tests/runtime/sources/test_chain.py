@@ -54,6 +54,7 @@ def test_a_pattern_of_videos_means_all_of_them(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(SHIPPED_CLIP.read_bytes())
     source = open_source(str(tmp_path / "*.mp4"))
     frames = [frame.name for frame in itertools.takewhile(lambda frame: frame.name != "b/000001", source)]
-    alone = sum(1 for _ in open_source(str(tmp_path / "a.mp4")))
+    with open_source(str(tmp_path / "a.mp4")) as one:
+        alone = sum(1 for _ in one)
     assert frames[0] == "a/000000"
     assert frames[alone] == "b/000000"

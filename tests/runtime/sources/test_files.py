@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -353,3 +354,18 @@ def test_a_closed_video_holds_no_file(tmp_path: Path) -> None:
         next(iter(source))
     assert not is_open()
     source.close()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_what_lies_beside_a_frame_may_be_of_an_unknown_kind(orientation: int, tmp_path: Path) -> None:
+    """As EXIF beside a frame of Motion JPEG. Oracle: OpenCV, which turns pictures by it."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:16, :16] = 255
+    jpeg = cv2.imencode(".jpg", picture)[1].tobytes()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHHI", 0x0112, 3, 1, orientation, 0, 0)
+    (tmp_path / "a.mjpeg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    expected = cv2.imread(str(tmp_path / "a.mjpeg"))
+    with VideoSource(tmp_path / "a.mjpeg") as source:
+        (frame,) = source
+    assert frame.image.shape == expected.shape
+    assert np.abs(frame.image.astype(int) - expected).mean() < 6
