@@ -144,6 +144,11 @@ class Segmenter(Closing):
         self._words = self._accepted(asked, vocabulary)
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that the next frame is segmented with."""
+        return self._words.vocabulary
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The word of each mask index."""
         return self._words.vocabulary.names

@@ -119,10 +119,11 @@ def main(
                 kp_weight=kp_weight,
                 network_size=network_size,
             )
+    console.print(f"measured on {segment.how}", markup=False, soft_wrap=True)
     with counting() as bars:
         task = bars.add_task("pictures", total=len(opened.pictures))
         evaluation = evaluate(segment, opened, lambda done, _: bars.update(task, completed=done))
-    about = {"model": model, "command": shlex.join(sys.argv[1:])}
+    about = {"model": model, "how": segment.how, "command": shlex.join(sys.argv[1:])}
     write_report(report, evaluation, segment, about, num_pictures)
     print_figures(evaluation)
     console.print(f"wrote {report / 'report.html'} and {report / 'report.json'}", markup=False)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tcl_core.errors import ConfigError, ModelFileError
-from tcl_core.evaluate.soft_masks import Segment, SoftMasks
+from tcl_core.evaluate.soft_masks import Described, SoftMasks, described
 from tcl_core.prompts import Word
 
 
@@ -23,7 +23,7 @@ def network_size(picture_size: tuple[int, int], side: int, multiple_of: int) -> 
 
 def bundle_segment(
     path: Path, words: tuple[Word, ...], *, size: int | None = None, pamr: bool | None = None
-) -> Segment:
+) -> Described:
     """Make an exported bundle ready to be measured, as the runtime runs it, its own background included.
 
     `pamr` turns refinement on or off; None leaves it as the bundle has it. Every mask is refined, those too that cannot
@@ -63,7 +63,16 @@ def bundle_segment(
             floor = torch.maximum(floor, masks[0])
         return SoftMasks(masks[len(masks) - len(words) :], floor)
 
-    return segment
+    vocabulary = segmenter.vocabulary
+    side = size or segmenter.bundle.manifest.input.size
+    area = " x ".join(map(str, side if isinstance(side, tuple) else (side, side)))
+    return described(
+        segment,
+        pictures=f"whole pictures of {area} pixels" + ("" if isinstance(side, tuple) else "' area"),
+        refined=refined,
+        threshold=vocabulary.threshold,
+        num_background=len(vocabulary.background),
+    )
 
 
 __all__ = ["bundle_segment", "network_size"]

@@ -37,6 +37,36 @@ class SoftMasks:
 Segment = Callable[[Image.Image], SoftMasks]
 
 
+@dataclass(frozen=True, eq=False)
+class Described:
+    """A `Segment` that says in what way it segments.
+
+    Attributes:
+        segment: the way.
+        how: for people, in one line.
+    """
+
+    segment: Segment
+    how: str
+
+    def __call__(self, image: Image.Image) -> SoftMasks:
+        """Segment a picture."""
+        return self.segment(image)
+
+
+def described(
+    segment: Segment, *, pictures: str, refined: bool, threshold: float | None, num_background: int
+) -> Described:
+    """Say what figures depend on beside the model, with the options that change it."""
+    parts = [
+        pictures,
+        "masks refined by PAMR (--no-pamr: as they are)" if refined else "masks as they are (--pamr: refined)",
+        "no threshold" if threshold is None else f"threshold {threshold:g}",
+        f"{num_background} background words",
+    ]
+    return Described(segment, ", ".join(parts))
+
+
 def model_segment(
     model: "TCL",
     words: tuple[Word, ...],
@@ -49,7 +79,7 @@ def model_segment(
     pamr: bool = False,
     kp_weight: float = 0.0,
     network_size: SizeRule,
-) -> Segment:
+) -> Described:
     """Make a PyTorch model ready to be measured.
 
     Args:
@@ -83,14 +113,18 @@ def model_segment(
             whole_size = network_size((image.height, image.width), side, model.preprocess.multiple_of)
             whole = resized_tensor(image, model.preprocess, whole_size)
             merged = merge_synonyms(model.masks(whole, text, kp_weight=kp_weight), every)
-            if background:  # one mask, before anything is refined, as in the runtime
-                merged = torch.cat([merged[:, : len(words)], merged[:, len(words) :].amax(dim=1, keepdim=True)], dim=1)
+            if background:  # one mask with the threshold in it, before anything is refined, as in the runtime
+                one = merged[:, len(words) :].amax(dim=1, keepdim=True).clamp(min=threshold)
+                merged = torch.cat([merged[:, : len(words)], one], dim=1)
             merged = (_refined_as_in_the_runtime(whole, merged) if pamr else merged)[0]
         floor = torch.full(merged.shape[1:], threshold)
         others = merged[len(words) :]
         return SoftMasks(merged[: len(words)], torch.maximum(floor, others.amax(dim=0)) if len(others) else floor)
 
-    return segment
+    pictures = (
+        f"whole pictures of {side} x {side} pixels' area" if protocol == "runtime" else f"windows of {side} pixels"
+    )
+    return described(segment, pictures=pictures, refined=pamr, threshold=threshold, num_background=len(background))
 
 
 def _refined_as_in_the_runtime(image: Tensor, masks: Tensor) -> Tensor:
@@ -99,4 +133,4 @@ def _refined_as_in_the_runtime(image: Tensor, masks: Tensor) -> Tensor:
     return refine(image, resize(masks, quarter))
 
 
-__all__ = ["Protocol", "Segment", "SizeRule", "SoftMasks", "model_segment"]
+__all__ = ["Described", "Protocol", "Segment", "SizeRule", "SoftMasks", "described", "model_segment"]

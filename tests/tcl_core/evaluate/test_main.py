@@ -27,6 +27,8 @@ from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.report import exemplary
 from tcl_core.evaluate.soft_masks import Segment, SoftMasks, model_segment
+from tcl_core.load.choice import ModelChoice
+from tcl_core.load.model import load_model
 from tcl_core.prompts import Word
 from tcl_core.tiny.file import load_tiny
 
@@ -235,12 +237,14 @@ def test_the_model_and_its_bundle_give_the_same_soft_masks(pamr: bool, largest: 
     frame = next(iter(open_source("test://cars"))).image
     image = Image.fromarray(frame[..., ::-1])
     words = (Word("car", ("car",)), Word("road", ("road", "asphalt")))
+    loaded = load_model(ModelChoice("tiny"))
+    background = loaded.background_words(None, words)
     by_model = model_segment(
-        load_tiny(),
+        loaded.model,
         words,
-        (),
+        background,
         template_name="none",
-        threshold=0.5,
+        threshold=loaded.threshold,
         protocol="runtime",
         size=320,
         pamr=pamr,
@@ -248,9 +252,12 @@ def test_the_model_and_its_bundle_give_the_same_soft_masks(pamr: bool, largest: 
     )
     by_bundle = bundle_segment(Path(__file__).parents[3] / "runtime/models/tiny.tclb", words, size=320, pamr=pamr)
     with torch.inference_mode():
-        differences = (by_model(image).words - by_bundle(image).words).abs()
-    assert differences.max() < largest
-    assert differences.mean() < largest / 20
+        one, other = by_model(image), by_bundle(image)
+    for difference in ((one.words - other.words).abs(), (one.background - other.background).abs()):
+        assert difference.max() < largest
+        assert difference.mean() < largest / 20
+    assert by_model.how == by_bundle.how
+    assert ("refined by PAMR" in by_model.how) == pamr
 
 
 class TestCommand:
