@@ -1,12 +1,12 @@
 """Edge-aware upsampling against plain, and against the same in PyTorch: python benchmarks/edge.py
 
-Soft masks (N,56,56) to labels of a frame. One thread each, processor time, in turns. Writes docs/benchmarks/edge.md.
+Soft masks (N,56,56) to labels of a frame. One thread each, processor time, in turns.
 """
 
 import cv2
 import numpy as np
 import torch
-from timing import cell, measure, processor, write
+from timing import cell, measure, parser_of, processor, report
 
 from runtime.kernels.labels import LabelMap
 from runtime.kernels.reference import likeness_table
@@ -59,6 +59,7 @@ def in_torch(masks: torch.Tensor, frame: torch.Tensor, nodes: torch.Tensor, like
 
 
 def main() -> None:
+    output = parser_of(__doc__).parse_args().output
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     lines = [
@@ -90,7 +91,8 @@ def main() -> None:
                 f"| {other:.1f} | {other / edge:.0f}x | {same:.4%} |"
             )
             print(lines[-1], flush=True)
-    write(
+    report(
+        output,
         "edge.md",
         "# Edge-aware upsampling\n\n"
         f"`python benchmarks/edge.py` on {processor()}, one thread each, PyTorch {torch.__version__.split('+')[0]}.\n\n"

@@ -1,13 +1,12 @@
 """Mask refinement in C++ against PyTorch: python benchmarks/pamr.py
 
 One thread each, processor time, in turns. Two PyTorch forms: `tcl_core.pamr`, which adds one neighbour after the other
-and so needs little memory, and the published one, which holds all 48 neighbours of all classes at once. Writes
-docs/benchmarks/pamr.md.
+and so needs little memory, and the published one, which holds all 48 neighbours of all classes at once.
 """
 
 import numpy as np
 import torch
-from timing import cell, measure, processor, write
+from timing import cell, measure, parser_of, processor, report
 
 from runtime.kernels.pamr import contenders, pamr
 from tcl_core.pamr import NUM_ITERATIONS, affinity, neighbours, refine
@@ -64,6 +63,7 @@ def row(count: int, side: int) -> tuple[str, float]:
 
 
 def main() -> None:
+    output = parser_of(__doc__).parse_args().output
     torch.set_num_threads(1)
     lines = [
         "| N | grid | C++ ms | PyTorch ms | ratio | all at once ms | ratio | only what can win ms | error |",
@@ -72,7 +72,8 @@ def main() -> None:
     for count, side in CASES:
         lines.append(row(count, side)[0])
         print(lines[-1], flush=True)
-    write(
+    report(
+        output,
         "pamr.md",
         "# Mask refinement (PAMR)\n\n"
         f"`python benchmarks/pamr.py` on {processor()}, one thread each, PyTorch {torch.__version__.split('+')[0]}.\n\n"

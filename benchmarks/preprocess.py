@@ -1,14 +1,13 @@
 """From a frame to a network's input, without aliasing, against what is usually done: python benchmarks/preprocess.py
 
-BGR frame (H,W,3) uint8 to normalised planes (3,h,w) float32. One thread each, processor time, in turns. Writes
-docs/benchmarks/preprocess.md.
+BGR frame (H,W,3) uint8 to normalised planes (3,h,w) float32. One thread each, processor time, in turns.
 """
 
 import cv2
 import numpy as np
 import torch
 from PIL import Image
-from timing import Call, cell, measure, processor, write
+from timing import Call, cell, measure, parser_of, processor, report
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as vision
 
@@ -57,6 +56,7 @@ def contenders(frame: np.ndarray, side: int) -> dict[str, Call]:
 
 
 def main() -> None:
+    output = parser_of(__doc__).parse_args().output
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     lines = ["| frame | side | " + " | ".join(f"{name} ms" for name in NAMES) + " | error |", "|---" * 9 + "|"]
@@ -70,7 +70,8 @@ def main() -> None:
         error = float(np.abs(np.asarray(calls["one pass"]()) - calls["PyTorch"]().numpy()).max())
         lines.append(f"| {size[1]} x {size[0]} | {side} | " + " | ".join(cells) + f" | {error:.1e} |")
         print(lines[-1], flush=True)
-    write(
+    report(
+        output,
         "preprocess.md",
         "# Preprocessing without aliasing\n\n"
         f"`python benchmarks/preprocess.py` on {processor()}, one thread each. PyTorch "

@@ -3,10 +3,9 @@
 What is lost: the share of pixels whose label is that of the network on the same frame. Beside flow: the last key
 frame's masks as they are, and its labels warped instead of its masks. What is gained: processor time of the network, of
 a warped frame, and of the whole on average, taken in turns. How calm it is: the share of pixels that change their label
-from one frame to the next. Writes docs/benchmarks/temporal.md for the shipped clip, prints the table otherwise.
+from one frame to the next.
 """
 
-import argparse
 import itertools
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from timing import parser_of, report
 
 from runtime import Segmenter
 from runtime.kernels.labels import LabelRule, Paint
@@ -21,7 +21,6 @@ from runtime.kernels.upsample import upsample_argmax, upsample_overlay
 from runtime.sources.open import open_source
 from runtime.temporal import DenseInverseSearch, Keyframes, MovingAverage, small_grey, warp
 
-OUT = Path(__file__).parents[1] / "docs" / "benchmarks"
 INTERVALS = (2, 3, 5, 8)
 WEIGHTS = (0.3, 0.6, 0.8)
 CLASSES = "car, road|ground|asphalt"
@@ -133,8 +132,8 @@ def table(clip: str, classes: str, limit: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clips", nargs="*", help="other clips than the shipped one; writes nothing")
+    parser = parser_of(__doc__)
+    parser.add_argument("clips", nargs="*", help="other clips than the shipped one; no report")
     parser.add_argument("--classes", default=CLASSES)
     parser.add_argument("--frames", type=int, default=120, help="of each clip, at most")
     arguments = parser.parse_args()
@@ -144,16 +143,16 @@ def main() -> None:
     if arguments.clips:
         return
     text = table("test://cars", arguments.classes, arguments.frames)
-    print(text)
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "temporal.md").write_text(
+    report(
+        arguments.output,
+        "temporal.md",
         "# Key frames and smoothing\n\n`python benchmarks/temporal.py`: the shipped clip and model, one thread, OpenCV "
         f"{cv2.__version__}.\n\n{text}\n"
         "Agreement is with the labels that the network gives for every frame by itself. The first columns count all "
         "frames, key frames included; `only frames between` leaves them out, and pictures that equal the one before. "
         "`last masks`: the key frame's, not warped. `labels warped`: the key frame's labels instead of its masks.\n\n"
         "Read the loss against how much the network changes its own mind: labels that differ from it on the same frame "
-        "are not all worse. The speed counts masks, labels and overlay, without decoding and encoding.\n"
+        "are not all worse. The speed counts masks, labels and overlay, without decoding and encoding.\n",
     )
 
 

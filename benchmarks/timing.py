@@ -1,5 +1,6 @@
 """Taking turns: how the benchmarks beside this file measure."""
 
+import argparse
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 Call = Callable[[], object]
-DOCS = Path(__file__).parents[1] / "docs" / "benchmarks"
 
 BUDGET_S = 1.5
 """Seconds for all turns of one contender."""
@@ -51,7 +51,20 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def write(name: str, text: str) -> None:
-    """Write a report."""
-    DOCS.mkdir(parents=True, exist_ok=True)
-    (DOCS / name).write_text(text)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Make the command line of a benchmark that has a report."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="write the report into it, as docs/benchmarks; default: print it"
+    )
+    return parser
+
+
+def report(folder: Path | None, name: str, text: str) -> None:
+    """Write a report into a folder, or print it."""
+    if folder is None:
+        print(text)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    print(f"wrote {folder / name}")

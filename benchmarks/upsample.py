@@ -2,11 +2,10 @@
 
 Soft masks (N,56,56) to labels of a frame, one thread each, processor time, output memory allocated beforehand where
 the function can use it. All contenders of a row take turns, so that a busy machine disturbs all alike; numbers are
-medians of the turns, with the middle half of them as spread. Writes docs/benchmarks/upsample.md and upsample.png. Takes
-about four minutes; needs SciPy and scikit-image, too.
+medians of the turns, with the middle half of them as spread. Takes about
+four minutes.
 """
 
-import argparse
 import itertools
 import platform
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
-from timing import DOCS, Call, cell, measure, processor, write
+from timing import Call, cell, measure, parser_of, processor, report
 from torch.nn import functional as F
 
 from runtime import Segmenter, _native
@@ -275,9 +274,10 @@ def plot(plotted: Points, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="two sizes, two word counts; writes nothing")
-    quick = parser.parse_args().quick
+    parser = parser_of(__doc__)
+    parser.add_argument("--quick", action="store_true", help="two sizes, two word counts; no report")
+    arguments = parser.parse_args()
+    quick, output = arguments.quick, arguments.output
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     turns = 5 if quick else 15
@@ -294,8 +294,11 @@ def main() -> None:
     if quick:
         print(exact)
         return
-    plot(plotted, DOCS / "upsample.png")
-    write(
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        plot(plotted, output / "upsample.png")
+    report(
+        output,
         "upsample.md",
         f"# Fused upsampling\n\n`python benchmarks/upsample.py` on {processor()} ({platform.machine()}), "
         "one thread each.\n"

@@ -12,9 +12,9 @@ written down before the pictures were looked at:
 Background words are the model's own. The credit of every picture is printed.
 """
 
+import argparse
 import io
 import json
-import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,6 +119,8 @@ def main(data: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with pairs/, clips/ and backgrounds/")
+    parser.add_argument("output", type=Path, help="picture to write")
+    arguments = parser.parse_args()
+    main(arguments.data, arguments.output)
