@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from export.errors import OptionError
 from runtime.bundle import InputSpec
-from runtime.errors import SourceError
+from runtime.errors import FrameError, SourceError
 from runtime.frame import BGR, Preprocessor
 from runtime.sources.open import SHIPPED_CLIP
-from runtime.sources.pictures import PICTURES
+from runtime.sources.picture_names import in_natural_order
+from runtime.sources.pictures import is_picture, read_pictures
 
 MOST = 64
 """Pictures of a calibration folder that are used; more change little and take time."""
@@ -72,7 +73,7 @@ def shipped_pictures() -> list[BGR]:
 
 
 def folder_pictures(folder: Path) -> list[BGR]:
-    """Read the pictures of a folder, at most 64, evenly spaced in the order of their names.
+    """Read the pictures of a folder, at most 64, evenly spaced in natural order of their names.
 
     Raises:
         OptionError: there is no such folder, fewer than 8 pictures in it, or one that cannot be read.
@@ -86,19 +87,22 @@ def picture_paths(folder: Path) -> list[Path]:
     """List the pictures of a folder; errors as for `folder_pictures`."""
     if not folder.is_dir():
         raise OptionError(f"--calib {folder} is no folder: expected one with pictures like those the camera will see")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    visible = (path for path in folder.rglob("*") if not path.name.startswith("."))
+    paths = in_natural_order(path for path in visible if is_picture(path))
     if not paths:
-        raise OptionError(f"no picture in {folder}: expected {', '.join(sorted(PICTURES))}")
+        raise OptionError(f"no picture in {folder}: expected files of a kind that OpenCV reads, such as JPEG or PNG")
     if len(paths) < FEWEST:
         raise OptionError(f"{len(paths)} pictures in {folder}, expected {FEWEST} at least, and better some dozens")
     return paths
 
 
 def _read(path: Path) -> BGR:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise OptionError(f"{path} is no picture that can be read, or is damaged: take it out of the folder")
-    return np.asarray(picture, np.uint8)
+    """Read a picture, or the first of an animation, as the runtime does."""
+    try:
+        picture, _ = next(read_pictures(path))
+    except (SourceError, FrameError) as error:
+        raise OptionError(f"{path}: {error}; take it out of the folder") from None
+    return picture
 
 
 def as_input(pictures: Sequence[BGR], spec: InputSpec, size: tuple[int, int]) -> npt.NDArray[np.float32]:

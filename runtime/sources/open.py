@@ -13,7 +13,8 @@ from runtime.sources.camera import CameraSource
 from runtime.sources.chain import ChainSource
 from runtime.sources.files import STANDARD_INPUT, VideoSource
 from runtime.sources.pattern import PatternSource
-from runtime.sources.pictures import PICTURES, PictureSource
+from runtime.sources.picture_names import in_natural_order
+from runtime.sources.pictures import Found, PictureSource, find_pictures, is_picture
 from runtime.sources.source import Source
 
 SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
@@ -27,7 +28,7 @@ VIDEO4LINUX = 81
 
 
 def open_sources(sources: Sequence[str]) -> Source:
-    """Open several sources as one: all pictures in one order, or one source after the other.
+    """Open several sources as one: pictures in natural order, wherever they lie, or one source after the other.
 
     Raises:
         SourceNotFoundError: one of them does not exist, or never ends.
@@ -35,11 +36,12 @@ def open_sources(sources: Sequence[str]) -> Source:
     """
     if len(sources) == 1:
         return open_source(sources[0])
-    pictures = [_pictures(source) for source in sources]
-    paths = [path for found in pictures for path in found or ()]
-    if all(found is not None for found in pictures):
+    found = [_pictures(source) for source in sources]
+    pictures = [part for part in found if part is not None]
+    if len(pictures) == len(found):
+        paths = in_natural_order(path for part in pictures for path in part.pictures)
         folders = [Path(source) for source in sources if Path(source).is_dir()]
-        return PictureSource(paths, " ".join(sources), folders)
+        return PictureSource(paths, " ".join(sources), folders, [line for part in pictures for line in part.left_out])
     for source in sources:
         if _camera(source) is not None or source == "-":
             raise SourceNotFoundError(f"{source!r} is one of several sources, and never ends: give it alone")
@@ -72,7 +74,8 @@ def open_source(source: str) -> Source:
         raise SourceNotFoundError(f"source {source!r} is of a kind that is not supported: expected {FORMS}")
     pictures = _pictures(source)
     if pictures is not None:
-        return PictureSource(pictures, source, [Path(source)] if Path(source).is_dir() else [])
+        folders = [Path(source)] if Path(source).is_dir() else []
+        return PictureSource(pictures.pictures, source, folders, pictures.left_out)
     path = Path(source)
     if path.exists():
         return VideoSource(path)
@@ -108,21 +111,21 @@ def _camera(source: str) -> int | str | None:
     return os.path.realpath(device)
 
 
-def _pictures(source: str) -> list[Path] | None:
+def _pictures(source: str) -> Found | None:
     """List the pictures that a text means; None if it means something else."""
     if "://" in source:
         return None
     path = Path(source)
     if path.is_dir():
-        return sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+        return find_pictures(path.iterdir())
     if path.exists():
-        return [path] if path.suffix.lower() in PICTURES else None
+        return Found([path], []) if is_picture(path) else None
     if glob.has_magic(source):
-        found = _found(source)
-        pictures = [path for path in found if path.suffix.lower() in PICTURES]
-        return pictures if pictures or not found else None
+        files = _found(source)
+        found = find_pictures(files)
+        return found if found.pictures or not files else None
     return None
 
 
 def _found(pattern: str) -> list[Path]:
-    return [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if Path(name).is_file()]
+    return in_natural_order(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())

@@ -38,6 +38,7 @@ class Source(Closing):
         names: of all frames in order, where they are known before the first; None otherwise.
         inputs: files and folders that it reads, which no result may replace.
         problems: what was skipped and why, one line each.
+        left_out: what lies beside the frames' files and is nothing to be read here, one line a kind.
         dropped: frames of a live source that nobody fetched.
     """
 
@@ -48,6 +49,7 @@ class Source(Closing):
     dropped = 0
     names: Sequence[str] | None = None
     inputs: Sequence[Path] = ()
+    left_out: Sequence[str] = ()
 
     def __init__(self) -> None:
         self.problems: list[str] = []

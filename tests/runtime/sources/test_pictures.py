@@ -24,9 +24,9 @@ def test_a_folder_yields_its_pictures_in_order_and_reports_the_others(tmp_path: 
     assert [problem.split("/")[-1] for problem in source.problems] == [
         "broken.png: not a picture that OpenCV can decode",
         "c.jpg: empty file",
-        "d.png: cannot be read (Is a directory)",
-        "e.ppm: cannot be decoded (pixels <= CV_IO_MAX_IMAGE_PIXELS)",
+        "e.ppm: announces 100000 x 100000 pixels, expected 268435456 at most: make it smaller",
     ]
+    assert list(source.left_out) == ["1 folder: d.png", "1 other file: notes.txt"]
 
 
 def test_globs_and_single_pictures(tmp_path: Path) -> None:
