@@ -40,7 +40,7 @@ def unique_names(paths: Sequence[Path], counts: Sequence[int]) -> list[list[str]
             for name in _numbered(_form(form, level), count):
                 first = taken.setdefault(_same(name), file)
                 if first != file:
-                    longer |= {file} if level >= len(form) - 1 else {first, file}
+                    longer |= {one for one in (first, file) if levels[one] < len(forms[one]) - 1} or {file}
         if not longer:
             return [
                 list(_numbered(_form(form, level), count))
@@ -55,7 +55,9 @@ def _forms(paths: Sequence[Path]) -> list[tuple[str, ...]]:
     whole = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 - links stay what they are called
     common = os.path.commonpath([path.parent for path in whole]) if whole else ""
     below = [path.relative_to(common) for path in whole]
-    return [(path.stem, path.name, path.with_suffix("").as_posix(), path.as_posix()) for path in below]
+    return [
+        tuple(dict.fromkeys([path.stem, path.name, path.with_suffix("").as_posix(), path.as_posix()])) for path in below
+    ]
 
 
 def _form(form: tuple[str, ...], level: int) -> str:
