@@ -294,7 +294,7 @@ def _report(latency: Latency, source: Source) -> None:
 
 def _report_problems(source: Source) -> None:
     for line in source.left_out:
-        console.print(f"left out {line}", markup=False, soft_wrap=True)
+        console.print(f"left out: {line}", markup=False, soft_wrap=True)
     if source.problems:
         console.print(f"[bold red]skipped {len(source.problems)}:[/bold red]")
         for problem in source.problems:

@@ -62,7 +62,7 @@ class Found:
 
     Attributes:
         pictures: in natural order.
-        left_out: what is none, a line a kind.
+        left_out: what is none, one line a kind.
     """
 
     pictures: list[Path]
@@ -81,8 +81,8 @@ def find_pictures(paths: Iterable[Path]) -> Found:
             pictures.append(path)
         else:
             others.append(path.name)
-    kinds = {"video, to be given alone": videos, "folder": folders, "other file": others}
-    return Found(pictures, [f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names])
+    kinds = {"videos, to be given alone": videos, "folders": folders, "other files": others}
+    return Found(pictures, [f"{kind} ({len(names)}): {_some(names)}" for kind, names in kinds.items() if names])
 
 
 def _some(names: Sequence[str]) -> str:

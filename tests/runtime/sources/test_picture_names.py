@@ -39,7 +39,7 @@ def test_numbers_in_names_are_numbers(ordered: list[str]) -> None:
         ("A.jpg a.png", "A.jpg a.png"),
         ("left/0001.png right/0001.png left/2.png", "left/0001 right/0001 2"),
         ("/x/l/1.png /x/r/1.png /x/l/1.jpg", "l/1 r/1 1.jpg"),
-        ("a.jpg b/a.jpg", "a b/a"),
+        ("a.jpg b/a.jpg", "a.jpg b/a"),
         ("a.jpg a.png a.jpg.png", "a.jpg a.png a.jpg.png"),
         ("STRASSE.png straße.png", "STRASSE.png straße.png-2"),
         ("../1.png ../../y/1.png", None),

@@ -33,7 +33,7 @@ def test_a_folder_yields_its_pictures_in_order_and_reports_the_others(tmp_path: 
         "c.jpg: empty file",
         "e.ppm: announces 100000 x 100000 pixels, expected 268435456 at most: make it smaller",
     ]
-    assert list(source.left_out) == ["1 folder: d.png", "1 other file: notes.txt"]
+    assert list(source.left_out) == ["folders (1): d.png", "other files (1): notes.txt"]
 
 
 def test_globs_and_single_pictures(tmp_path: Path) -> None:
@@ -93,24 +93,20 @@ def close(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> bool:
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-@pytest.mark.parametrize("frames", [1, 2])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF"])
+@pytest.mark.parametrize(
+    ("kind", "frames"),  # Pillow crashes on animated AVIF with an orientation
+    [("JPEG", 1), ("PNG", 1), ("PNG", 2), ("WEBP", 1), ("WEBP", 2), ("AVIF", 1), ("TIFF", 1), ("TIFF", 2)],
+)
 def test_pictures_are_upright(kind: str, frames: int, turn: int, tmp_path: Path) -> None:
-    """Oracle: Pillow's exif_transpose, and for later frames the same turn by hand."""
-    if kind == "JPEG" and frames == 2:
-        pytest.skip("JPEG holds one picture")
+    """Oracle: Pillow's exif_transpose."""
     path = tmp_path / "x"  # told by its content
     pillow_file(path, kind, [blocks(), blocks(200, 60, 130, 20)][:frames], turn)
-    with Image.open(path) as picture:
-        upright = ImageOps.exif_transpose(Image.fromarray(blocks()) if frames == 2 else picture.convert("RGB"))
-        if frames == 2:
-            tagged = Image.fromarray(blocks())
-            tagged.getexif()[0x112] = turn
-            upright = ImageOps.exif_transpose(tagged)
     read = [frame.image for frame in open_source(str(path))]
     assert len(read) == frames
-    assert close(read[0], np.asarray(upright)[..., ::-1])
-    assert all(image.shape == read[0].shape for image in read)
+    for image, array in zip(read, [blocks(), blocks(200, 60, 130, 20)], strict=False):
+        picture = Image.fromarray(array)
+        picture.getexif()[0x112] = turn
+        assert close(image, np.asarray(ImageOps.exif_transpose(picture))[..., ::-1])
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
@@ -205,9 +201,12 @@ def test_numbers_without_a_range_are_refused(array: NDArray[Any], tmp_path: Path
 @pytest.mark.parametrize("suffix", [".bmp", ".jp2", ".ppm", ".pgm", ".pam", ".ras", ".hdr", ".gif", ".avif", ".jfif"])
 def test_every_kind_that_is_decoded_counts(suffix: str, tmp_path: Path) -> None:
     image = blocks().astype(np.float32) / 255 if suffix == ".hdr" else blocks()
-    data = cv2.imencode(".jpg" if suffix == ".jfif" else suffix, image[..., 0] if suffix == ".pgm" else image)[1]
-    (tmp_path / f"a{suffix}").write_bytes(data.tobytes())
-    (tmp_path / "b").write_bytes(data.tobytes())
+    if suffix in {".jp2", ".gif"}:
+        Image.fromarray(blocks()).save(tmp_path / f"a{suffix}")
+    else:
+        data = cv2.imencode(".jpg" if suffix == ".jfif" else suffix, image[..., 0] if suffix == ".pgm" else image)[1]
+        (tmp_path / f"a{suffix}").write_bytes(data.tobytes())
+    (tmp_path / "b").write_bytes((tmp_path / f"a{suffix}").read_bytes())
     first, second = open_source(str(tmp_path))
     assert close(first.image, blocks())
     assert np.array_equal(first.image, second.image)
@@ -221,9 +220,9 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     assert (source.count, list(source.problems)) == (1, [])
     assert list(source.left_out) == [
-        "2 video, to be given alone: clip.MOV, x.mp4",
-        "1 folder: more",
-        "4 other file: .DS_Store, ._a.png, labels.json, notes.txt",
+        "videos, to be given alone (2): clip.MOV, x.mp4",
+        "folders (1): more",
+        "other files (4): ._a.png, .DS_Store, labels.json, notes.txt",
     ]
     (tmp_path / "a.png").unlink()
     with pytest.raises(SourceError, match=r"no picture in .*clip\.MOV"):
