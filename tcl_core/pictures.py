@@ -1,13 +1,14 @@
 """Pictures: opened upright as RGB, resized and normalised for an encoder, and written."""
 
 import io
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,17 +27,35 @@ def open_picture(path: Path) -> Image.Image:
 
     Raises:
         FileNotFoundError: no such file.
-        DataError: no picture, or without pixels (also a ValueError).
+        DataError: no picture, damaged, absurdly large, or of numbers whose black and white nobody knows (also a
+            ValueError).
     """
-    from PIL import ImageOps
-
     if not path.is_file():
         raise FileNotFoundError(f"no picture {path}")
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+            return eight_bits(ImageOps.exif_transpose(picture), picture.format).convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path} announces more pixels than are decoded ({error}): make it smaller") from error
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error) as error:
         raise DataError(f"{path} is no picture that can be read, or is damaged ({error})") from error
+
+
+def eight_bits(picture: Image.Image, kind: str | None) -> Image.Image:
+    """Take the upper 8 of 16 bits of grey, as the runtime does; Pillow itself would make all above 255 white.
+
+    Args:
+        picture: any; that of another mode comes back as it is.
+        kind: Pillow's name for the format of its file.
+
+    Raises:
+        ValueError: floating point, or integers of 32 bits.
+    """
+    if picture.mode == "F" or (picture.mode == "I" and kind not in {"PNG", "PPM"}):  # theirs has 16 bits
+        raise ValueError("numbers without a range for black and white: scale them to 8 or 16 bits")
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
 
 def to_tensor(picture: Image.Image, preprocess: "Preprocess", short_side: int) -> Tensor:

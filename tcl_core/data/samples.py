@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from tcl_core.errors import BadSampleError, DataError, Problem
+from tcl_core.pictures import eight_bits
 
 FEWEST_JUDGED = 200  # samples, before a share of bad ones is taken seriously
 
@@ -70,7 +71,8 @@ def decode_image(content: bytes, where: str, mode: str = "RGB") -> Image.Image:
             # A bomb is an error; the decoder's other warnings (odd EXIF, odd palettes) concern no pixel.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content)).convert(mode)
+            opened = Image.open(io.BytesIO(content))
+            image = eight_bits(opened, opened.format).convert(mode)
     except (OSError, ValueError, SyntaxError, struct.error, EOFError, IndexError, TypeError) as error:
         raise BadSampleError("image damaged", f"{where}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
