@@ -33,7 +33,8 @@ def open_picture(path: Path) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"no picture {path}")
     try:
-        with Image.open(path) as picture:
+        # Not by its path: Pillow 13 maps what is not compressed into memory, and then turns a TIFF twice.
+        with path.open("rb") as file, Image.open(file) as picture:
             return eight_bits(ImageOps.exif_transpose(picture), picture.format).convert("RGB")
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} announces more pixels than are decoded ({error}): make it smaller") from error

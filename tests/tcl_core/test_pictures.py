@@ -28,12 +28,14 @@ def test_of_16_bits_the_upper_8_are_used(array: npt.NDArray[np.uint16], suffix: 
     assert np.abs(np.asarray(decode_image(path.read_bytes(), "x")) - expected).max() <= 1
 
 
-@pytest.mark.parametrize("order", ["<u2", ">u2"])
-def test_either_order_of_bytes_and_the_rotation_are_kept(order: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "dtype"), [("TIFF", "<u2"), ("TIFF", ">u2"), ("TIFF", "u1"), ("PNG", "<u2")])
+def test_pictures_are_turned_once(dtype: str, kind: str, tmp_path: Path) -> None:
     exif = Image.Exif()
-    exif[0x112] = 6
-    Image.fromarray(DEEP.astype(order)).save(tmp_path / "x.tif", exif=exif)
-    assert np.array_equal(np.asarray(open_picture(tmp_path / "x.tif"))[..., 1], np.rot90(DEEP >> 8, -1))
+    for number, turns in ((1, 0), (3, 2), (6, -1), (8, 1)):
+        exif[0x112] = number
+        array = (DEEP >> 8 if dtype == "u1" else DEEP).astype(dtype)
+        Image.fromarray(array).save(tmp_path / "x", kind, exif=exif)
+        assert np.array_equal(np.asarray(open_picture(tmp_path / "x"))[..., 1], np.rot90(DEEP >> 8, turns))
 
 
 @pytest.mark.parametrize("array", [np.ones((4, 5), np.float32), np.full((4, 5), 1000, np.int32)])
