@@ -91,6 +91,8 @@ def declared_size(kind: str | None, data: bytes) -> tuple[int, int] | None:
         if kind == "AVIF":
             sizes = [struct.unpack_from(">II", data, begin + 4)[::-1] for _, begin in _avif_properties(data, b"ispe")]
             return max(sizes, key=lambda size: size[0] * size[1])
+        if kind == "WebP" and data[12:16] == b"VP8X":  # others are small
+            return 1 + int.from_bytes(data[27:30], "little"), 1 + int.from_bytes(data[24:27], "little")
         if kind == "JPEG 2000" and data[:2] == b"\xff\x4f":
             right, bottom, left, top = struct.unpack_from(">4I", data, 8)
             return bottom - top, right - left

@@ -14,6 +14,7 @@ from runtime.errors import FrameError, SourceError, SourceNotFoundError
 from runtime.frame import BGR, as_bgr
 from runtime.sources.picture_header import (
     BITS,
+    HEAD_BYTES,
     SAMPLE_FORMAT,
     count_pictures,
     declared_size,
@@ -35,8 +36,8 @@ MOST_PIXELS = 2**28
 SHORTEST_DELAY_MS, USUAL_DELAY_MS = 10, 100
 """A frame of an animation that is shown up to the first is shown for the second, as browsers do."""
 
-DECODED_AT_ONCE_BYTES = 2**28
-"""Frames of an animation in memory at a time; the decoder begins anew for the next ones."""
+DECODED_AT_ONCE_BYTES = 2**29
+"""Frames of an animation in memory at a time. For the next ones the decoder begins anew and skips at nearly full cost."""
 
 SUFFIXES = re.compile(
     r"\.(jpg|jpe|jpeg|jfif|png|apng|gif|webp|bmp|dib|tiff?|jp2|j2k|avif|p[pgbna]m|pfm|hdr|heic|heif|jxl|exr|psd)", re.I
@@ -153,13 +154,14 @@ def read_pictures(path: Path) -> Iterator[tuple[BGR, float]]:
         data = path.read_bytes()  # not imread, which fails on names that are not in the system's encoding
     except OSError as error:
         raise SourceError(f"cannot be read ({error.strerror})") from None
-    kind = kind_of(data[:64])
+    kind = kind_of(data[:HEAD_BYTES])
     _refuse(path, kind, data)
+    pages = tiff_pages(data) if kind == "TIFF" else [0]
     count = count_pictures(path, kind)
     buffer = np.frombuffer(data, np.uint8)
     try:
-        if kind == "TIFF":
-            for page in tiff_pages(data):
+        if pages != [0]:
+            for page in pages:
                 done, images = cv2.imdecodemulti(buffer, cv2.IMREAD_COLOR, range=(page, page + 1))
                 if not done or not images:
                     raise SourceError(f"cannot be decoded from page {page + 1} on")
@@ -174,7 +176,7 @@ def read_pictures(path: Path) -> Iterator[tuple[BGR, float]]:
                 raise SourceError("not a picture that OpenCV can decode")
             yield _upright(as_bgr(image), orientation(kind, data)), 1 / PICTURES_PER_SECOND
     except cv2.error as error:
-        raise SourceError(f"cannot be decoded ({error.err})") from None
+        raise SourceError(f"cannot be decoded ({error.err or error})") from None
 
 
 def _refuse(path: Path, kind: str | None, data: bytes) -> None:

@@ -66,6 +66,7 @@ def test_kind_and_size(kind: str) -> None:
 def test_a_codestream_and_comments_have_a_size_too() -> None:
     data = written("JPEG2000")
     assert declared_size("JPEG 2000", data[data.index(b"\xff\x4f\xff\x51") :]) == (24, 40)
+    assert declared_size("WebP", written("WEBP", 2)) == (24, 40)
     assert declared_size("PNM", b"P5 # one\n# two\n 40 # three\n24\n255\n") == (24, 40)
     assert declared_size("JPEG", b"\xff\xd8\xff\xff\xfe\0\4xx\xff\xc4\0\2\xff\xc2\0\x11\x08\0\x18\0\x28") == (24, 40)
 

@@ -117,7 +117,7 @@ def test_animations_frame_by_frame_at_their_own_times(
     images = [blocks(level, 0, 80, 255) for level in (40, 120, 200, 250)]
     pillow_file(tmp_path / "x", kind, images, duration=[40, 200, 10, 70])
     cv2.imwrite(str(tmp_path / "y.png"), images[0])
-    for memory in (2**28, 2 * 4 * 24 * 40):
+    for memory in (2**29, 2 * 4 * 24 * 40):
         monkeypatch.setattr(pictures, "DECODED_AT_ONCE_BYTES", memory)
         source = open_source(str(tmp_path))
         frames = list(source)
