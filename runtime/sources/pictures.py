@@ -1,5 +1,6 @@
 """Pictures of every kind that the decoder reads, in natural order; animations frame by frame, TIFF page by page."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ class PictureSource(Source):
             raise SourceNotFoundError(
                 f"no picture in {given!r}{beside}: expected files of a kind that OpenCV reads, such as JPEG or PNG"
             )
-        self._paths = list(dict.fromkeys(paths))
+        self._paths = list({os.path.abspath(path): path for path in paths}.values())  # noqa: PTH100 - each file once
         counts = [count_pictures(path, kind_of_file(path)) for path in self._paths]
         self._names = unique_names(self._paths, counts)
         self.count = sum(counts)

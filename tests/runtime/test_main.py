@@ -121,8 +121,10 @@ def test_unreadable_pictures_are_skipped_counted_and_reported(tmp_path: Path) ->
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "in" / "broken.png").write_bytes(b"broken")
+    (tmp_path / "in" / "notes.txt").write_text("not one of them")
     done = runtime("in", "out", "--classes", "car", cwd=tmp_path)
     assert done.returncode == 1
+    assert "left out: other files (1): notes.txt" in done.stderr
     assert "skipped 1" in done.stderr
     assert "broken.png: not a picture" in done.stderr
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
