@@ -38,7 +38,7 @@ SHORTEST_DELAY_MS, USUAL_DELAY_MS = 10, 100
 """A frame of an animation that is shown up to the first is shown for the second, as browsers do."""
 
 DECODED_AT_ONCE_BYTES = 2**29
-"""Frames of an animation in memory at a time. For the next ones the decoder begins anew and skips at nearly full cost."""
+"""Frames of an animation in memory at a time. For the next, the decoder begins anew and skips at nearly full cost."""
 
 SUFFIXES = re.compile(
     r"\.(jpg|jpe|jpeg|jfif|png|apng|gif|webp|bmp|dib|tiff?|jp2|j2k|avif|p[pgbna]m|pfm|hdr|heic|heif|jxl|exr|psd)", re.I
