@@ -65,7 +65,7 @@ def test_links_may_not_leave_the_bundle(bundle_copy: Path, tmp_path: Path) -> No
 
 def test_a_newer_schema_asks_for_an_upgrade(bundle_copy: Path) -> None:
     edit_manifest(bundle_copy, schema_version=99, something_new=True)
-    with pytest.raises(BundleVersionError, match=r"schema 99, this package reads up to 2.*upgrade"):
+    with pytest.raises(BundleVersionError, match=r"schema 99, this package reads up to 2.*take a newer checkout"):
         Bundle.open(bundle_copy)
 
 

@@ -203,7 +203,7 @@ def test_an_export_that_finds_no_room_leaves_the_one_before(tmp_path: Path) -> N
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); app()"
     )
-    command = [sys.executable, "-c", code, str(tmp_path / "last.safetensors"), str(tmp_path / "model")]
+    command = [sys.executable, "-c", code, str(tmp_path / "last.safetensors"), str(tmp_path / "model"), "--overwrite"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "model.safetensors cannot be written (File too large): make room" in done.stderr
