@@ -25,7 +25,7 @@ TOGETHER = {
         "model": {"config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
     },
     "runtime": {
-        "base": {"errors", "version", "atomic_file", "bundle", "closing", "frame", "latency"},
+        "base": {"errors", "version", "atomic_file", "bundle", "closing", "forking", "frame", "latency"},
         "segmenter": {"segmenter", "segmentation", "regions", "tally", "colours", "overlay", "temporal"},
         "command": {"__main__", "command_line", "commands", "tools"},
     },

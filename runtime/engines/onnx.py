@@ -1,5 +1,6 @@
 """A graph in ONNX Runtime."""
 
+import os
 from typing import Any
 
 import numpy.typing as npt
@@ -8,6 +9,7 @@ from runtime.bundle import GraphSpec
 from runtime.closing import Closing
 from runtime.engines.base import Arrays, check_inputs, closed
 from runtime.errors import EngineError, EngineOptionError
+from runtime.forking import has_threads
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -49,6 +51,7 @@ class OnnxRuntimeEngine(Closing):
                 "the libraries of that provider are missing or do not match its version"
             )
         self._session: Any | None = session
+        self._process = has_threads(session)
         self._spec = spec
 
     def infer(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:
@@ -60,6 +63,11 @@ class OnnxRuntimeEngine(Closing):
         session = self._session  # read once: another thread may close the engine
         if session is None:
             raise closed(self._spec)
+        if os.getpid() != self._process:
+            raise EngineError(
+                f"{self._spec.file} was opened by a process that then forked, and its threads stayed there: open a "
+                "segmenter in each process, or start processes by `spawn`"
+            )
         check_inputs(inputs, self._spec)
         try:
             outputs = session.run(list(self._spec.outputs), dict(inputs))

@@ -1,5 +1,6 @@
 """A video with the words painted over it."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ import av
 import numpy as np
 from av import VideoStream
 from av.codec.context import Flags
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from runtime.atomic_file import GrowingFile
 from runtime.errors import SinkError, SinkNameError, WriteError
+from runtime.forking import has_threads
 from runtime.frame import BGR
 from runtime.segmentation import Segmentation
 from runtime.sinks.output import Outputs
@@ -149,6 +151,8 @@ class _Writing:
         self._clock = Clock(fps)
         self._frames = 0
         self._failed = False
+        self._reformatter = VideoReformatter()
+        self._process = has_threads(self)
         self._grown = GrowingFile(path)
         self.partial = self._grown.partial
         with self._told():
@@ -171,7 +175,9 @@ class _Writing:
         if any(self._odd_wh):
             picture = np.pad(picture, ((0, self._odd_wh[1]), (0, self._odd_wh[0]), (0, 0)), mode="edge")
         image = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture), format="bgr24")
-        image = image.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        image = self._reformatter.reformat(
+            image, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
         image.pts, image.duration = self._clock.place(time_s)
         image.time_base = TICK
         with self._told():
@@ -188,6 +194,8 @@ class _Writing:
         Raises:
             WriteError: the system refused, and had not before.
         """
+        if os.getpid() != self._process:  # a forked child has the file open, too, but not the encoder's threads
+            return None
         told = self._failed  # by an error that is on its way already
         try:
             with self._told():

@@ -15,8 +15,10 @@ import numpy as np
 from av import VideoFrame, VideoStream
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.reformatter import VideoReformatter
 
 from runtime.errors import SourceError
+from runtime.forking import has_threads
 from runtime.frame import BGR, as_bgr
 from runtime.sources.damage import Damage
 from runtime.sources.source import Frame, Source
@@ -57,6 +59,8 @@ class VideoSource(Source):
         except BaseException:
             self._file.close()
             raise
+        self._reformatter = VideoReformatter()
+        self._process = has_threads(self)
         self.inputs = [] if self._path is None else [self._path]
         rate = self._stream.average_rate
         self.fps = float(rate) if rate is not None and 0 < rate <= 1000 else None
@@ -114,7 +118,7 @@ class VideoSource(Source):
             else:
                 time_s = shown_s - first_s
             before_s = time_s
-            yield Frame(_as_shown(image), index, time_s, f"{index:06d}", self._path)
+            yield Frame(self._as_shown(image), index, time_s, f"{index:06d}", self._path)
             index += 1
         if index == 0 and not self._file.seekable():
             raise SourceError(_unreadable(self._file, self._shown))
@@ -147,8 +151,25 @@ class VideoSource(Source):
                 damage.decoded(image)
                 yield image
 
+    def _as_shown(self, image: VideoFrame) -> BGR:
+        """Make BGR of a frame, turned and mirrored as its display matrix says, to the nearest quarter."""
+        bgr = as_bgr(self._reformatter.reformat(image, format="bgr24").to_ndarray())
+        try:
+            matrix = cast("Mapping[str, Any]", image.side_data).get("DISPLAYMATRIX")
+        except ValueError:  # the frame has something beside it that PyAV does not know, and then tells its turn alone
+            return np.ascontiguousarray(np.rot90(bgr, round(image.rotation / 90)))
+        if matrix is None:
+            return bgr
+        a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+        # A point (x, y) goes to (ax + cy, bx + dy).
+        if max(abs(b), abs(c)) > max(abs(a), abs(d)):
+            bgr, a, d = bgr.transpose(1, 0, 2), c, b
+        return np.ascontiguousarray(bgr[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
     def close(self) -> None:
         """Release the decoder and the file."""
+        if os.getpid() != self._process:
+            return
         self._container.close()
         self._file.close()
 
@@ -207,19 +228,3 @@ def _codec(container: InputContainer) -> str:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _as_shown(image: VideoFrame) -> BGR:
-    """Make BGR of a frame, turned and mirrored as its display matrix says, to the nearest quarter."""
-    bgr = as_bgr(image.to_ndarray(format="bgr24"))
-    try:
-        matrix = cast("Mapping[str, Any]", image.side_data).get("DISPLAYMATRIX")
-    except ValueError:  # the frame has something beside it that PyAV does not know, and then tells its turn alone
-        return np.ascontiguousarray(np.rot90(bgr, round(image.rotation / 90)))
-    if matrix is None:
-        return bgr
-    a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
-    # A point (x, y) goes to (ax + cy, bx + dy).
-    if max(abs(b), abs(c)) > max(abs(a), abs(d)):
-        bgr, a, d = bgr.transpose(1, 0, 2), c, b
-    return np.ascontiguousarray(bgr[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
