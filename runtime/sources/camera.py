@@ -32,7 +32,7 @@ class CameraSource(Source):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = rate if 0 < rate <= 1000 else None  # NaN, too, is no rate
         self._arrived = threading.Condition()
-        self._newest: BGR | None = None
+        self._newest: tuple[BGR, float] | None = None  # with the time of its arrival
         self._closing = False
         self._ended = False
         self._reader = threading.Thread(target=self._read, name=self._name, daemon=True)
@@ -41,11 +41,12 @@ class CameraSource(Source):
     def _read(self) -> None:
         while not self._closing:
             captured, image = self._capture.read()
+            arrived_s = monotonic()
             with self._arrived:
                 self._ended = not captured
                 if captured:
                     self.dropped += self._newest is not None
-                    self._newest = as_bgr(image)
+                    self._newest = as_bgr(image), arrived_s
                 self._arrived.notify()
             if not captured:
                 return
@@ -56,14 +57,17 @@ class CameraSource(Source):
         Raises:
             SourceError: the camera ended, or sent nothing for `timeout_s`.
         """
-        begin, index = monotonic(), 0
+        begin_s: float | None = None
+        index = 0
         while True:
             with self._arrived:
                 self._arrived.wait_for(lambda: self._newest is not None or self._ended, self._timeout_s)
-                image, self._newest = self._newest, None
-            if image is None:
+                newest, self._newest = self._newest, None
+            if newest is None:
                 raise SourceError(f"{self._name} sent no frame for {self._timeout_s:g} s, or was unplugged")
-            yield Frame(image, index, monotonic() - begin, f"{index:06d}")
+            image, arrived_s = newest
+            begin_s = arrived_s if begin_s is None else begin_s
+            yield Frame(image, index, arrived_s - begin_s, f"{index:06d}")
             index += 1
 
     def close(self) -> None:

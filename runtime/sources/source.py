@@ -15,7 +15,7 @@ class Frame:
     Attributes:
         image: BGR (H,W,3) uint8.
         index: its number, from 0 on.
-        time_s: when it is shown, in seconds since the first; of a camera, when it came.
+        time_s: when it is shown, or came from a camera, in seconds since the first.
         name: for files, unique within the source; may be a path of several parts ("left/0001").
         path: the file that it comes from, None if there is none.
     """
