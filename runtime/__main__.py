@@ -123,6 +123,7 @@ def run(
     ] = 1,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the colours.")] = 0.5,
     legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
+    outline: Annotated[bool, typer.Option(help="Draw a thin line where one word ends and another begins.")] = True,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,
     stats: Annotated[Path | None, typer.Option(help="Write the stage times of every frame, a JSON line each.")] = None,
     config: Annotated[
@@ -178,6 +179,7 @@ def run(
                 latency=latency,
                 alpha=alpha,
                 legend=legend,
+                outline=outline,
                 stop=stop.asked,
                 on_result=on_result,
             )
@@ -188,8 +190,8 @@ def run(
         console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
     if not complete:
         console.print(f"stopped after {_frames(len(latency.frames), frames.count)}", soft_wrap=True)
-    elif names:
-        console.print(f"wrote {', '.join(name for name in names if name != 'display')}", soft_wrap=True)
+    elif written := [name for name in names if name != "display"]:
+        console.print(f"wrote {', '.join(written)}", soft_wrap=True)
     _report_problems(frames)
     if stop.signal is not None:
         raise typer.Exit(STOPPED + stop.signal)
