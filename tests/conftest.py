@@ -1,5 +1,6 @@
 """Fixtures for every test: the shipped bundle, and pictures made of nothing."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -34,3 +35,12 @@ def picture() -> np.ndarray:
     image = np.full((90, 120, 3), 30, np.uint8)
     image[:, 60:] = (200, 220, 240)
     return image
+
+
+@pytest.fixture
+def compiler(tmp_path: Path) -> Path:
+    """One that never optimises, which is most of a build; the kernels of all other tests are optimised."""
+    script = tmp_path / "compiler"
+    script.write_text(f'#!/bin/sh\nexec {os.environ.get("CXX", "c++")} "$@" -O0\n')
+    script.chmod(0o755)
+    return script
