@@ -24,7 +24,7 @@ from runtime.commands import FAILED, STOPPED, console, stop_signals
 from runtime.errors import SinkNameError, UsageError
 from runtime.latency import PERCENTILES, STAGES, Latency
 from runtime.segmentation import Segmentation
-from runtime.segmenter import Segmenter
+from runtime.segmenter import MOST_THREADS, Segmenter
 from runtime.sinks.keys import HELP
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
@@ -109,7 +109,8 @@ def run(
     ] = None,
     provider: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or tensorrt.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads, used by one stage at a time; default: one per core.")
+        int | None,
+        typer.Option(min=1, max=MOST_THREADS, help="Threads, used by one stage at a time; default: one per core."),
     ] = None,
     refine: Annotated[
         str | None,

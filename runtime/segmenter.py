@@ -29,6 +29,9 @@ from runtime.words.word_file import vocabulary_for
 
 REFINEMENTS = get_args(Refinement)
 
+MOST_THREADS = 512
+"""Of one segmenter: more than any machine has cores for, and each takes memory."""
+
 
 class Kept(Enum):
     """Stands for a setting that stays as it is."""
@@ -120,6 +123,8 @@ class Segmenter(Closing):
     ) -> None:
         if refine is not None and refine not in REFINEMENTS:
             raise EngineOptionError(f"refinement {refine!r} given, expected one of {', '.join(REFINEMENTS)}")
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise EngineOptionError(f"{threads} threads given, expected 1 to {MOST_THREADS}")
         if engine is not None and provider is not None:
             raise EngineOptionError(
                 f"provider {provider!r} and an engine given, which has its own: leave one of them out"

@@ -8,7 +8,7 @@ import pytest
 
 from runtime import KEPT, Bundle, FakeEngine, Segmenter, open_engine
 from runtime.engines.onnx import OnnxRuntimeEngine
-from runtime.errors import BundleError, EngineError, FrameError, SinkError, VocabularyError
+from runtime.errors import BundleError, EngineError, EngineOptionError, FrameError, SinkError, VocabularyError
 from runtime.frame import Preprocessor
 from runtime.kernels.reference import reference_upsample_argmax
 from runtime.sources.open import open_source
@@ -355,3 +355,9 @@ def test_the_bundle_says_how_masks_are_refined(tiny: Bundle, frame: np.ndarray) 
             masks[refine] = segmenter(frame).mask
     assert np.array_equal(masks[None], masks["pamr"])
     assert not np.array_equal(masks[None], masks["none"])
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000])
+def test_threads_are_as_many_as_a_machine_may_have(threads: int) -> None:
+    with pytest.raises(EngineOptionError, match=rf"{threads} threads given, expected 1 to 512"):
+        Segmenter("tiny", threads=threads)
