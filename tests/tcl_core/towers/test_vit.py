@@ -212,7 +212,7 @@ def test_exported_batch_is_free() -> None:
 @pytest.mark.slow
 @torch.inference_mode()
 def test_vit_b16_at_448() -> None:
-    """Oracle: parameter counts recorded from the reference implementation, shapes at 448.
+    """Oracle: parameter counts recorded from the reference implementation, shapes at 256 and, without numbers, at 448.
 
     The grounder leaves out the queries and keys of its block, which have no effect: 2 x (768 x 768 + 768).
     """
@@ -234,9 +234,11 @@ def test_vit_b16_at_448() -> None:
     assert count(model.grounder.decoder) / 1e6 == pytest.approx(21.243, abs=0.0005)
     assert count(model.grounder.projection) / 1e6 == pytest.approx(0.395, abs=0.0005)
     assert count(model.grounder.similarity_to_mask) == 2
-    masks = model.masks(images(448, count=1), torch.randn(3, 512))
-    assert masks.shape == (1, 3, 112, 112)
+    masks = model.masks(images(256, count=1), torch.randn(3, 512))
+    assert masks.shape == (1, 3, 64, 64)
     assert masks.isfinite().all()
+    empty = torch.empty(1, 3, 448, 448, device="meta"), torch.empty(3, 512, device="meta")  # shapes cost nothing
+    assert model.to("meta").masks(*empty).shape == (1, 3, 112, 112)
 
 
 @pytest.mark.parametrize("name", sorted(TOWERS))
