@@ -92,6 +92,7 @@ FEW_STEPS = {
         "steps=2 model.toy_steps=2 validation= tensorboard=false data.sources='[{kind: scenes, count: 64, size: 48}]'"
     ),
     "python -m tcl_core.evaluate tiny ": "--size 64 --pictures 1",
+    "python -m export --model out/toy/model": "",  # as it stands: a decoder, every rewriting, free sizes
     "python -m export ": "--rewrite exact --imgsz 64,96",  # traced once for all; in half the time for a fixed size
 }
 """What is added, so that a line takes seconds."""
