@@ -145,9 +145,7 @@ def run(
         _refuse_sources_as_sinks(source, names, overwrite)
     with ExitStack() as stack:
         frames = stack.enter_context(open_sources(sources))
-        outputs = Outputs([*frames.inputs, *_files(classes, background)], overwrite)
-        log = stack.enter_context(_open_stats(stats, outputs)) if stats else None
-        latency = Latency(log)
+        outputs = Outputs([*frames.inputs, *_files(classes, background, str(config) if config else None)], overwrite)
         if threads is not None:
             cv2.setNumThreads(threads)
         segmenter = stack.enter_context(
@@ -165,6 +163,7 @@ def run(
         )
         stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
         opened = [open_sink(name, frames, segmenter.names, outputs) for name in names]
+        latency = Latency(stack.enter_context(_open_stats(stats, outputs)) if stats else None)
         advance = stack.enter_context(_progress(frames))
         tally = Tally()
 
@@ -189,6 +188,9 @@ def run(
     _report(latency, frames)
     for word in tally.never_found:
         console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
+    if complete and not latency.frames:
+        console.print("the source has no frames: nothing was written")
+        raise typer.Exit(FAILED)
     if not complete:
         console.print(f"stopped after {_frames(len(latency.frames), frames.count)}", soft_wrap=True)
     elif written := [name for name in names if name != "display"]:

@@ -5,6 +5,7 @@ while it writes leaves that behind, and no more. A file that grows for as long a
 ends too early, so that one lies beside its name in full view: `GrowingFile`.
 """
 
+import errno
 import itertools
 import os
 import secrets
@@ -32,6 +33,7 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
         WriteError: it cannot be written (disk full, no permission); what was there is intact.
     """
     with _told(path):
+        _refuse_special(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = _unfinished(path)
         try:
@@ -84,7 +86,9 @@ class GrowingFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._replaces = os.path.lexists(path)
         with _told(path):
+            _refuse_special(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             self.partial, self._file = _first_free(path)
 
@@ -122,6 +126,8 @@ class GrowingFile:
                 self._file.close()
             if not complete:
                 return self.partial
+            if os.path.lexists(self.path) and not self._replaces:
+                raise FileExistsError(errno.EEXIST, f"{self.path} was not there when this began, and is now")
             self.partial.replace(self.path)
             return None
 
@@ -129,6 +135,12 @@ class GrowingFile:
         """Leave nothing."""
         self._file.close()
         self.partial.unlink(missing_ok=True)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse what a file must not take the place of: a device, a pipe."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is no file")
 
 
 def _first_free(path: Path) -> tuple[Path, BinaryIO]:

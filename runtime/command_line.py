@@ -127,8 +127,10 @@ def _options(path: Path, parameters: Sequence[Any]) -> dict[str, Any]:
             advice = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known))}"
             raise UsageError(f"{path} has the key {key!r}, which is no option: {advice}")
         items = value if isinstance(value, list) else [value]
-        if value is None or any(isinstance(item, dict | list) for item in items):
+        if value is None or any(item is None or isinstance(item, dict | list) for item in items):
             raise UsageError(f"{path} gives {key!r} the value {value!r}, expected a text, a number or a list of them")
+        if any(isinstance(item, bool) for item in items) and not getattr(known[name], "is_flag", False):
+            raise UsageError(f"{path} gives {key!r} yes or no as YAML reads it ({value!r}): put quotes around the word")
         several = known[name].nargs == -1 or known[name].multiple
         options[name] = list(map(str, items)) if several else ", ".join(map(str, items))
     return options

@@ -21,7 +21,8 @@ from runtime.frame import BGR, as_bgr
 from runtime.segmentation import Segmentation
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
-from runtime.sources.open import open_source
+from runtime.sources.chain import name_of
+from runtime.sources.open import inputs_of, open_source
 from runtime.sources.source import Frame, Source
 
 TAKEN = (
@@ -85,6 +86,8 @@ def _results(
         for frame in source:
             result = replace(segment(frame.image, paint), path=frame.path, index=frame.index, time_s=frame.time_s)
             picture = result.plot() if paint else result.frame
+            if frame.path is not None and opened:
+                outputs.reads(frame.path)
             for sink in opened:
                 sink.write(result, frame, picture)
             while any(sink.holds() for sink in opened) and not any(sink.finished for sink in opened):
@@ -128,7 +131,7 @@ class GivenSource(Source):
         self._names: set[str] = set()
         items = given if isinstance(given, list | tuple) else [given]
         texts = [text for item in items if (text := _source_text(item)) is not None]
-        self.inputs = [Path(text) for text in texts if os.path.exists(text)]  # noqa: PTH110 - also text that is no path
+        self.inputs = [path for text in texts for path in inputs_of(text)]
         if _is_pillow(given) or (isinstance(given, np.ndarray) and given.ndim < 4):
             self.count = 1
 
@@ -180,7 +183,7 @@ class GivenSource(Source):
         with source:
             for frame in source:
                 alone = source.count == 1 or not text
-                yield replace(frame, name=frame.name if alone else f"{Path(text).stem}/{frame.name}")
+                yield replace(frame, name=frame.name if alone else f"{name_of(text)}/{frame.name}")
             self.problems += source.problems
 
     def _unique(self, name: str) -> str:

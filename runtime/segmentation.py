@@ -175,7 +175,10 @@ class Segmentation:
         Raises:
             SinkError: the picture cannot be encoded or written.
         """
-        write_picture(Path(path), self.plot(alpha=alpha, legend=legend, outline=outline))
+        path = Path(path)
+        if self.path is not None and path.exists() and path.samefile(self.path):
+            raise SinkNameError(f"{path} is the source itself: choose another name, the source would be lost")
+        write_picture(path, self.plot(alpha=alpha, legend=legend, outline=outline))
 
 
 def _percent(share: float) -> str:

@@ -66,7 +66,8 @@ class MaskSink(Sink):
         if result.names != self._words:
             raise SinkError("the words changed while masks were written: begin a new folder for new words")
         if not self._listed:
-            write_atomically(self._list, ("\n".join(self._words) + "\n").encode())
+            if not self._list.exists():  # or it holds the same
+                write_atomically(self._list, ("\n".join(self._words) + "\n").encode())
             self._listed = True
         path = numbered(self._pattern, frame.index, frame.name)
         self._outputs.claim(path)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from runtime.errors import SinkNameError
 
+_SOURCE = "{} is the source itself: choose another name, the source would be lost"
+
 
 @dataclass
 class Outputs:
@@ -23,9 +25,22 @@ class Outputs:
     inputs: Sequence[Path] = ()
     overwrite: bool = False
     _claimed: set[str] = field(default_factory=set, repr=False)
+    _replaced: set[tuple[int, int]] = field(default_factory=set, repr=False)
 
     def __post_init__(self) -> None:
         self._input_identities = {identity for path in self.inputs if (identity := _identity(path)) is not None}
+
+    def reads(self, path: Path) -> None:
+        """Take a file for an input that was not known from the beginning.
+
+        Raises:
+            SinkNameError: a result of this run is to replace it.
+        """
+        identity = _identity(path)
+        if identity is not None:
+            self._input_identities.add(identity)
+            if identity in self._replaced:
+                raise SinkNameError(_SOURCE.format(path))
 
     def claim(self, path: Path) -> None:
         """Take a file for a result of this run.
@@ -35,6 +50,8 @@ class Outputs:
         """
         self.check(path)
         self._claimed.add(os.path.realpath(path))
+        if (identity := _identity(path)) is not None:
+            self._replaced.add(identity)
 
     def check(self, path: Path) -> None:
         """Tell whether a file could be claimed, without claiming it.
@@ -44,13 +61,17 @@ class Outputs:
         """
         identity = _identity(path)
         if identity is not None and identity in self._input_identities:
-            raise SinkNameError(f"{path} is the source itself: choose another name, the source would be lost")
+            raise SinkNameError(_SOURCE.format(path))
         if os.path.realpath(path) in self._claimed:
             raise SinkNameError(
                 f"two results would be written to {path}, the second over the first: give each a name of its own"
             )
         if path.is_dir():
             raise SinkNameError(f"{path} is a folder: name a file in it")
+        if identity is not None and not path.is_file():
+            raise SinkNameError(
+                f"{path} is a device or a pipe: results are files, which take the place of what is there"
+            )
         if not self.overwrite and os.path.lexists(path):
             raise SinkNameError(f"{path} exists: choose another name, or add --overwrite to replace it")
 
@@ -77,8 +98,10 @@ class Outputs:
             SinkNameError: as `claim` would for one of them.
         """
         self.check_folder(pattern.parent)
-        if self.overwrite and not self.inputs:
-            return
+        place = os.path.join(os.path.realpath(pattern.parent), pattern.name)  # noqa: PTH118 - a name, not a file
+        if place in self._claimed:
+            raise SinkNameError(f"two results would be written to {pattern}: give each a folder or a name of its own")
+        self._claimed.add(place)
         if names is not None:
             for index, name in enumerate(names):
                 self.check(numbered(pattern, index, name))
@@ -107,16 +130,20 @@ def is_pattern(path: Path) -> bool:
 
 
 def numbered(pattern: Path, index: int, name: str) -> Path:
-    """Put the number or the name of a frame into its place; a name may be a path of several parts."""
-    number = re.search(r"%(0?)(\d*)d", pattern.name)
-    if number:
-        return pattern.with_name(pattern.name.replace(number[0], format(index, f"{number[1]}{number[2]}d")))
-    return pattern.parent / pattern.name.replace("{name}", name)
+    """Put the number and the name of a frame into their places; a name may be a path of several parts.
+
+    Raises:
+        SinkNameError: the name leads out of the folder.
+    """
+    if name.startswith("/") or ".." in Path(name).parts:
+        raise SinkNameError(f"the frame {name!r} would be written outside of {pattern.parent}: name sources otherwise")
+
+    def placed(place: re.Match[str]) -> str:
+        return name if place[0] == "{name}" else format(index, f"{place[1]}{place[2][:3]}d")
+
+    return pattern.parent / _PLACE.sub(placed, pattern.name)
 
 
 def _form(name: str) -> re.Pattern[str]:
     """Every file name that a pattern can make of frames whose names are numbers."""
-    place = _PLACE.search(name)
-    if place is None:
-        return re.compile(re.escape(name))
-    return re.compile(re.escape(name[: place.start()]) + r"\d+" + re.escape(name[place.end() :]))
+    return re.compile(r"\d+".join(map(re.escape, re.split(r"%0?\d*d|\{name\}", name))))

@@ -1,5 +1,6 @@
 """Several sources, one after the other."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,12 @@ class ChainSource(Source):
     Args:
         sources: as text, at least one; each has an end.
         open_one: opens one of them.
+        inputs: every file and folder that they read.
     """
 
-    def __init__(self, sources: Sequence[str], open_one: Callable[[str], Source]) -> None:
+    def __init__(self, sources: Sequence[str], open_one: Callable[[str], Source], inputs: Sequence[Path]) -> None:
         super().__init__()
-        self._sources, self._open = sources, open_one
-        self.inputs = [Path(source) for source in sources if "://" not in source]
+        self._sources, self._open, self.inputs = sources, open_one, inputs
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames of one source after the other.
@@ -50,11 +51,18 @@ class ChainSource(Source):
             raise SourceError(f"none of {len(self._sources)} sources could be read; {self.problems[0]}")
 
 
+def name_of(source: str) -> str:
+    """Name a source after its file or folder, whatever way leads there."""
+    if "://" in source:
+        return Path(source.split("?")[0]).stem
+    return Path(os.path.abspath(source)).stem or "source"  # noqa: PTH100 - of a name, which may hold a pattern
+
+
 def _prefixes(sources: Sequence[str]) -> list[str]:
     """Name each source after its file, with a number where that is not enough."""
     names: list[str] = []
     for source in sources:
-        stem = Path(source).stem or "source"
+        stem = name_of(source)
         taken = {name.casefold() for name in names}
         name = next(
             n for n in (stem, *(f"{stem}-{i}" for i in range(2, len(sources) + 2))) if n.casefold() not in taken

@@ -34,6 +34,7 @@ def open_sources(sources: Sequence[str]) -> Source:
         SourceNotFoundError: one of them does not exist, or never ends.
         SourceError: the first cannot be read.
     """
+    sources = [_path_of(source) for source in sources]
     if len(sources) == 1:
         return open_source(sources[0])
     found = [_pictures(source) for source in sources]
@@ -47,7 +48,21 @@ def open_sources(sources: Sequence[str]) -> Source:
             raise SourceNotFoundError(f"{source!r} is one of several sources, and never ends: give it alone")
         if "://" not in source and not os.path.lexists(source) and not glob.has_magic(source):
             raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")
-    return ChainSource(sources, open_source)
+    return ChainSource(sources, open_source, [path for source in sources for path in inputs_of(source)])
+
+
+def inputs_of(source: str) -> list[Path]:
+    """List every file and folder that a source given as text reads."""
+    source = _path_of(source)
+    if "://" in source or source == "-":
+        return []
+    path, found = Path(source), _pictures(source)
+    inputs = [path] if path.exists() else _found(source) if glob.has_magic(source) else []
+    return [*inputs, *(found.pictures if found is not None else [])]
+
+
+def _path_of(source: str) -> str:
+    return unquote(urlsplit(source).path) if source.startswith("file://") else source
 
 
 def open_source(source: str) -> Source:
@@ -59,14 +74,15 @@ def open_source(source: str) -> Source:
         SourceNotFoundError: there is no such thing.
         SourceError: it cannot be read.
     """
+    if not source.strip():
+        raise SourceNotFoundError(f"the source is empty: expected {FORMS}")
     if source == "-":
         return VideoSource(STANDARD_INPUT)
     if source == "test://cars":
         return VideoSource(SHIPPED_CLIP)
     if source.startswith("test://"):
         return PatternSource(source)
-    if source.startswith("file://"):
-        return open_source(unquote(urlsplit(source).path))
+    source = _path_of(source)
     camera = _camera(source)
     if camera is not None:
         return CameraSource(camera)
@@ -82,7 +98,8 @@ def open_source(source: str) -> Source:
     if os.path.lexists(path):
         raise SourceNotFoundError(f"source {source!r} is a link to {path.readlink()}, which does not exist")
     if glob.has_magic(source):
-        return ChainSource([str(path) for path in _found(source)], open_source)
+        found = _found(source)
+        return ChainSource([str(path) for path in found], open_source, found)
     raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")
 
 

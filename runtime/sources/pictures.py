@@ -48,7 +48,7 @@ SUFFIXES = re.compile(
 CAMERA_RAW = re.compile(r"\.(dng|cr2|cr3|nef|arw|orf|rw2|raf|pef|srw)", re.I)
 """What lies before a camera's own processing. Many begin like a TIFF, which holds a small preview."""
 
-VIDEOS = re.compile(r"\.(mp4|m4v|mov|avi|mkv|webm|mpg|mpeg|mts|m2ts|ts|wmv|flv|3gp|ogv)", re.I)
+VIDEOS = re.compile(r"\.(mp4|m4v|mov|avi|mkv|webm|mpg|mpeg|mts|m2ts|ts|wmv|flv|3gp|ogv|mjpeg|mjpg)", re.I)
 
 
 def is_picture(path: Path) -> bool:

@@ -95,6 +95,8 @@ def test_what_is_given_goes_before_the_file(tmp_path: Path) -> None:
         ("threshold:", "gives 'threshold' the value None"),
         ("classes: {car: 1}", "gives 'classes' the value {'car': 1}"),
         ("threshold: high", "--threshold"),
+        ("classes: [car, on]", "gives 'classes' yes or no as YAML reads it (['car', True]"),
+        ("classes: [car, null]", "gives 'classes' the value ['car', None]"),
         ("config: other.yaml", "which is no option"),
         (None, "cannot be read: No such file"),
     ],
