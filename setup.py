@@ -17,6 +17,7 @@ ALWAYS = [
     "typer>=0.15",
     "rich>=13.7",
     "platformdirs>=4",
+    "pyyaml>=6",
     "av>=17",  # tells the index of a file
 ]
 # What opencv-python needs from a Linux and does not bring: a desktop has it, a container or a server often not, and
