@@ -1,6 +1,5 @@
 """The command `python -m runtime SOURCE [SINK ...]`; with the name of a tool instead of a source, that tool."""
 
-import io
 import os
 import signal
 import sys
@@ -188,7 +187,7 @@ def run(
     _report(latency, frames)
     for word in tally.never_found:
         console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
-    if complete and not latency.frames:
+    if complete and not latency.frames and stop.signal is None:
         console.print("the source has no frames: nothing was written")
         raise typer.Exit(FAILED)
     if not complete:
@@ -312,9 +311,6 @@ def _frames(count: int, announced: int | None) -> str:
 
 def main() -> None:
     """Run the command line: a tool if the first argument names one, otherwise the stream."""
-    for output in (sys.stdout, sys.stderr):
-        if isinstance(output, io.TextIOWrapper):  # file names that are no UTF-8 are told with their bytes
-            output.reconfigure(errors="backslashreplace")
     completed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS") or ""
     first = (sys.argv[1:] or completed.split()[1:] or [""])[0]
     (tools if first in TOOLS else app)()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +22,8 @@ from typer.testing import CliRunner
 
 from runtime.__main__ import app
 from runtime.sinks.masks import read_mask
+from runtime.sinks.open import open_sink
+from runtime.sinks.sink import Sink
 from runtime.sources.open import SHIPPED_CLIP
 from runtime.tools import TOOLS, tools
 
@@ -182,6 +185,20 @@ def test_a_signal_finishes_the_video(number: signal.Signals, length: str, name: 
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert sum(1 for _ in frames(tmp_path / name)) > 0
     assert ("stopped after" in errors) == (length != "")
+
+
+def test_a_signal_before_the_first_frame_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes while the sinks are opened."""
+    monkeypatch.setattr(
+        "runtime.__main__.open_sink", lambda *given: signal.raise_signal(signal.SIGTERM) or open_sink(*given)
+    )
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        done = run("test://pattern?size=64x48", "o.mp4", "--classes", "car")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 143, done.output
+    assert not Path("o.mp4").exists()
 
 
 def test_ctrl_c_ends_a_segmenter_that_takes_minutes_to_open(tmp_path: Path) -> None:
