@@ -38,12 +38,15 @@ class ChainSource(Source):
             end_s = begin_s
             try:
                 with self._open(source) as part:
+                    self.left_out = [*self.left_out, *part.left_out]
                     step_s = 1 / part.fps if part.fps else USUAL_STEP_S
-                    for frame in part:
-                        time_s = begin_s + frame.time_s
-                        yield replace(frame, index=index, time_s=time_s, name=f"{prefix}/{frame.name}")
-                        index, end_s = index + 1, time_s + step_s
-                    self.problems += part.problems
+                    try:
+                        for frame in part:
+                            time_s = begin_s + frame.time_s
+                            yield replace(frame, index=index, time_s=time_s, name=f"{prefix}/{frame.name}")
+                            index, end_s = index + 1, time_s + step_s
+                    finally:
+                        self.problems += part.problems
             except SourceError as error:
                 self.problems.append(f"{source}: {error}")
             begin_s = end_s

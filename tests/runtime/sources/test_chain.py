@@ -58,3 +58,15 @@ def test_a_pattern_of_videos_means_all_of_them(tmp_path: Path) -> None:
         alone = sum(1 for _ in one)
     assert frames[0] == "a/000000"
     assert frames[alone] == "b/000000"
+
+
+def test_what_is_left_out_or_skipped_in_one_of_them_is_told(tmp_path: Path) -> None:
+    """Also where nothing of it can be read."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    (tmp_path / "in/broken.png").write_bytes(b"broken")
+    source = open_sources([str(tmp_path / "in"), ONE])
+    assert len(list(source)) == 3
+    assert source.left_out == ["other files (1): notes.txt"]
+    assert "broken.png" in source.problems[0]
+    assert "none of 1 pictures could be read" in source.problems[1]
