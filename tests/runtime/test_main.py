@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +22,6 @@ from typer.testing import CliRunner
 from runtime.__main__ import app
 from runtime.sinks.masks import read_mask
 from runtime.sinks.open import open_sink
-from runtime.sinks.sink import Sink
 from runtime.sources.open import SHIPPED_CLIP
 from runtime.tools import TOOLS, tools
 
