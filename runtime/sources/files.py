@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av import VideoFrame, VideoStream
 from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
@@ -61,6 +62,7 @@ class VideoSource(Source):
             raise
         self._reformatter = VideoReformatter()
         self._process = has_threads(self)
+        self._images: list[VideoFrame] = []  # the last ones: their memory is shared with the decoder's threads
         self.inputs = [] if self._path is None else [self._path]
         rate = self._stream.average_rate
         self.fps = float(rate) if rate is not None and 0 < rate <= 1000 else None
@@ -141,13 +143,13 @@ class VideoSource(Source):
             except OSError as error:
                 raise SourceError(f"{self._shown} cannot be read any further ({error.strerror})") from error
             try:
-                images = self._stream.decode(packet)
+                self._images = self._stream.decode(packet)
             except av.error.EOFError:  # the decoder was told of the end before
                 continue
             except av.error.FFmpegError:
                 damage.undecodable()
                 continue
-            for image in images:
+            for image in self._images:
                 damage.decoded(image)
                 yield image
 
@@ -155,7 +157,8 @@ class VideoSource(Source):
         """Make BGR of a frame, turned and mirrored as its display matrix says, to the nearest quarter."""
         bgr = as_bgr(self._reformatter.reformat(image, format="bgr24").to_ndarray())
         try:
-            matrix = cast("Mapping[str, Any]", image.side_data).get("DISPLAYMATRIX")
+            # Not the frame's own: the two would hold each other, and the picture's memory with them.
+            matrix = cast("Mapping[str, Any]", SideDataContainer(image)).get("DISPLAYMATRIX")  # type: ignore[call-arg]
         except ValueError:  # the frame has something beside it that PyAV does not know, and then tells its turn alone
             return np.ascontiguousarray(np.rot90(bgr, round(image.rotation / 90)))
         if matrix is None:

@@ -1,6 +1,8 @@
 """Videos. Oracles: frames, times and damage that the test makes itself; OpenCV's decoder."""
 
+import gc
 import io
+import itertools
 import os
 import struct
 import sys
@@ -369,3 +371,16 @@ def test_what_lies_beside_a_frame_may_be_of_an_unknown_kind(orientation: int, tm
         (frame,) = source
     assert frame.image.shape == expected.shape
     assert np.abs(frame.image.astype(int) - expected).mean() < 6
+
+
+def test_decoded_pictures_do_not_pile_up() -> None:
+    """What holds itself waits for the collector with its memory. Oracle: the objects that Python knows of."""
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoSource(SHIPPED_CLIP) as source:
+            for _ in itertools.islice(source, 20):
+                pass
+            assert sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()) < 8
+    finally:
+        gc.enable()
