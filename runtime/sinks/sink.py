@@ -11,7 +11,7 @@ from runtime.errors import SinkError
 from runtime.frame import BGR
 from runtime.overlay import Look
 from runtime.segmentation import Segmentation
-from runtime.sources.source import Frame
+from runtime.sources.source import Frame, State
 
 
 class Sink:
@@ -49,6 +49,14 @@ class Sink:
         Waits a moment itself.
         """
         return False
+
+    def idle(self, state: State, age_s: float | None) -> None:
+        """Learn that a live source sends nothing; called about ten times a second until it does.
+
+        Args:
+            state: how the source is.
+            age_s: seconds since its last picture; None if there was none.
+        """
 
     def close(self, *, complete: bool) -> None:
         """Finish; closing again does nothing.

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import SourceError, SourceNotFoundError
-from runtime.sources.camera import CameraSource
+from runtime.sources.camera import open_camera
 from runtime.sources.chain import ChainSource
 from runtime.sources.files import STANDARD_INPUT, VideoSource
 from runtime.sources.pattern import PatternSource
@@ -65,10 +65,15 @@ def _path_of(source: str) -> str:
     return unquote(urlsplit(source).path) if source.startswith("file://") else source
 
 
-def open_source(source: str) -> Source:
+def open_source(source: str, *, wait: bool = True) -> Source:
     """Open a source given as text.
 
     A folder is one also where its name is a number. Of what has the name of a pattern and of a file, it is the file.
+
+    Args:
+        source: see `FORMS`.
+        wait: for the first picture of a live source, and fail if it does not come; otherwise it is opened when it is
+            there.
 
     Raises:
         SourceNotFoundError: there is no such thing.
@@ -85,7 +90,7 @@ def open_source(source: str) -> Source:
     source = _path_of(source)
     camera = _camera(source)
     if camera is not None:
-        return CameraSource(camera)
+        return open_camera(camera, wait=wait)
     if "://" in source:
         raise SourceNotFoundError(f"source {source!r} is of a kind that is not supported: expected {FORMS}")
     pictures = _pictures(source)

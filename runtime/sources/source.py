@@ -3,9 +3,26 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runtime.closing import Closing
 from runtime.frame import BGR
+
+State = Literal["live", "stale", "reconnecting", "ended", "failed"]
+"""Of a source: `stale` when nothing came for too long, `reconnecting` while it is opened again."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """When and where a picture was taken, as the sender says; results carry it on.
+
+    Attributes:
+        nanoseconds: since 1970, or since whatever the sender counts from.
+        frame_id: the coordinate frame of the camera, as ROS names it.
+    """
+
+    nanoseconds: int
+    frame_id: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +35,8 @@ class Frame:
         time_s: when it is shown, or came from a camera, in seconds since the first.
         name: for files, unique within the source; may be a path of several parts ("left/0001").
         path: the file that it comes from, None if there is none.
+        arrived_s: when a live picture came in (`time.monotonic`); None for what does not age.
+        stamp: what the sender says about it, if it does.
     """
 
     image: BGR
@@ -25,6 +44,8 @@ class Frame:
     time_s: float
     name: str
     path: Path | None = None
+    arrived_s: float | None = None
+    stamp: Stamp | None = None
 
 
 class Source(Closing):
@@ -40,6 +61,7 @@ class Source(Closing):
         problems: what was skipped and why, one line each.
         left_out: what lies beside the frames' files and is nothing to be read here, one line a kind.
         dropped: frames of a live source that nobody fetched.
+        reconnects: how often a live source was lost and came back.
     """
 
     fps: float | None = None
@@ -47,12 +69,35 @@ class Source(Closing):
     ends = True
     live = False
     dropped = 0
+    reconnects = 0
     names: Sequence[str] | None = None
     inputs: Sequence[Path] = ()
     left_out: Sequence[str] = ()
 
     def __init__(self) -> None:
         self.problems: list[str] = []
+
+    @property
+    def state(self) -> State:
+        """Tell how the source is; only a live one is ever anything but `live` while it is read."""
+        return "live"
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since a live source last sent a picture; None where it has sent none, or nothing ages."""
+        return None
+
+    @property
+    def arriving_fps(self) -> float | None:
+        """Pictures per second that a live source sends at the moment, fetched or not; None where that means nothing."""
+        return None
+
+    def stop(self) -> None:
+        """Let whoever waits for the next frame find the end instead. May be called from anywhere, also a signal."""
+
+    def frames(self, tick_s: float) -> Iterator[Frame | None]:
+        """Yield the frames as `__iter__` does, and None whenever a live source sent nothing for `tick_s` seconds."""
+        yield from self
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield the frames in order.

@@ -3,25 +3,29 @@
 import math
 import queue
 import threading
-import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from runtime.errors import SourceError
-from runtime.sources import camera
-from runtime.sources.camera import CameraSource
+from runtime.sources import camera as cameras
+from runtime.sources.camera import CameraCapture, open_camera
+from runtime.sources.live import LiveSource, Patience
 from runtime.sources.open import open_source
+
+QUICK = Patience(stale=0.2, lost=0.3, first=5.0, retry=0.01)
 
 
 class Capture:
     """As OpenCV's. A number put into `coming` is a frame filled with it; None is the end."""
 
     rate = 30.0
+    patience_s = 0.1
 
     def __init__(self, camera: int | str) -> None:
-        self.camera, self.released = camera, False
+        self.camera, self.released, self.reading = camera, False, False
         self.coming: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
@@ -31,84 +35,75 @@ class Capture:
         return self.rate
 
     def read(self) -> tuple[bool, np.ndarray | None]:
-        number = self.coming.get()
+        self.reading = True
+        try:
+            number = self.coming.get(timeout=self.patience_s)
+        except queue.Empty:
+            number = None
+        self.reading = False
         return (False, None) if number is None else (True, np.full((2, 2, 3), number, np.uint8))
 
     def release(self) -> None:
+        assert not self.reading
         self.released = True
 
 
 @pytest.fixture
 def captures(monkeypatch: pytest.MonkeyPatch) -> list[Capture]:
-    """What has been opened."""
+    """What has been opened; each sends a first picture."""
     opened: list[Capture] = []
 
     def open_capture(camera: int | str) -> Capture:
         opened.append(Capture(camera))
+        opened[-1].coming.put(1)
         return opened[-1]
 
     monkeypatch.setattr(cv2, "VideoCapture", open_capture)
     return opened
 
 
-def reader() -> threading.Thread:
-    (thread,) = (thread for thread in threading.enumerate() if thread.name == "camera 0")
-    return thread
-
-
 def test_a_missing_camera_is_explained() -> None:
     with pytest.raises(SourceError, match=r"camera 93 cannot be opened \(cameras present"):
-        CameraSource(93)
+        open_camera(93)
 
 
-def test_a_camera_gives_its_newest_frame_and_counts_the_others(captures: list[Capture]) -> None:
-    with CameraSource(0) as source:
-        reading = reader()
-        for number in (*range(1, 201), None):
-            captures[0].coming.put(number)
-        reading.join()  # all 200 frames have come before anyone asks
-        frames = iter(source)
-        assert (next(frames).image == 200).all()
-        assert (source.live, source.dropped, source.problems) == (True, 199, [])
-        with pytest.raises(SourceError, match="or was unplugged"):
-            next(frames)
-        assert not captures[0].released
-    assert captures[0].released
-
-
-def test_frames_are_waited_for_numbered_and_timed(captures: list[Capture], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "monotonic", iter([100.5, 102.0, 103.0]).__next__)
-    begin = time.monotonic()
-    given = []
-    with CameraSource(0, timeout_s=20) as source:
-        frames = iter(source)
-        for number in (7, 8):
-            threading.Timer(0.02, captures[0].coming.put, [number]).start()
-            frame = next(frames)
-            given.append((frame.index, frame.name, frame.time_s, frame.image[0, 0, 0]))
+def test_a_camera_that_is_plugged_in_again_comes_back_under_its_new_number(
+    captures: list[Capture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cameras, "BY_ID", tmp_path)
+    (tmp_path / "usb-a").symlink_to("/dev/video7")
+    (tmp_path / "usb-b").symlink_to("/dev/video0")
+    with open_camera(0, patience=QUICK) as source:
+        frames = source.frames(0.05)
+        assert next(frames) is not None
+        (tmp_path / "usb-b").unlink()
+        (tmp_path / "usb-b").symlink_to("/dev/video2")
         captures[0].coming.put(None)
-    assert given == [(0, "000000", 0, 7), (1, "000001", 1.5, 8)]
-    assert source.dropped == 0
-    assert time.monotonic() - begin < 15  # woken by the frame, not by the end of its patience
-
-
-def test_closing_waits_for_the_frame_that_is_being_read(captures: list[Capture]) -> None:
-    with CameraSource(0, timeout_s=20):
-        threading.Timer(0.02, captures[0].coming.put, [1]).start()
+        while next(frames) is None:
+            pass
+        captures[-1].coming.put(None)
+    assert [capture.camera for capture in captures[:2]] == ["/dev/video0", "/dev/video2"]
     assert captures[0].released
 
 
-def test_a_silent_camera_is_given_up_and_left_to_its_thread(captures: list[Capture]) -> None:
-    with CameraSource(0, timeout_s=0.05) as source:
-        reading = reader()
-        assert reading.daemon  # a driver that hangs does not keep the program from ending
-        with pytest.raises(SourceError, match=r"camera 0 sent no frame for 0\.05 s"):
-            next(iter(source))
-    assert reading.is_alive()
+def test_what_hangs_in_a_read_is_released_after_it(captures: list[Capture]) -> None:
+    capture = CameraCapture(0)
+    captures[0].patience_s = 10
+    capture.read()
+    reading = threading.Thread(target=capture.read)
+    reading.start()
+    while not captures[0].reading:
+        pass
+    closing = threading.Thread(target=capture.close)
+    closing.start()
+    closing.join(0.05)
     assert not captures[0].released
     captures[0].coming.put(1)
-    reading.join(20)
-    assert not reading.is_alive()
+    closing.join(10)
+    reading.join(10)
+    assert captures[0].released
+    with pytest.raises(SourceError, match="was it unplugged"):
+        capture.read()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +114,7 @@ def test_a_rate_that_means_nothing_is_none(
     rate: float, fps: float | None, captures: list[Capture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Capture, "rate", rate)
-    with CameraSource(0) as source:
+    with open_camera(0) as source:
         captures[0].coming.put(None)
     assert source.fps == fps
 
@@ -128,5 +123,5 @@ def test_a_rate_that_means_nothing_is_none(
 def test_cameras_are_named_by_number_or_device(name: str, camera: int | str, captures: list[Capture]) -> None:
     with open_source(name) as source:
         captures[0].coming.put(None)
-    assert isinstance(source, CameraSource)
+    assert isinstance(source, LiveSource)
     assert captures[0].camera == camera
