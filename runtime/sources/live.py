@@ -13,6 +13,7 @@ from typing import Protocol
 
 from runtime.errors import SourceError
 from runtime.frame import BGR
+from runtime.rate import Rate
 from runtime.sources.source import Frame, Source, Stamp, State
 
 
@@ -165,7 +166,7 @@ class LiveSource(Source):
         self._newest: tuple[Picture, float] | None = None
         self._state: State = "reconnecting"
         self._last_s: float | None = None
-        self._arrivals = _Rate()
+        self._arrivals = Rate()
         self._stopping = False
         self._error: SourceError | None = None
         self._hanging: list[_Connection] = []
@@ -285,9 +286,9 @@ class LiveSource(Source):
         return self._arrivals.per_second(monotonic())
 
     @property
-    def error(self) -> SourceError | None:
-        """Why it was lost, or could not be opened again, the last time."""
-        return self._error
+    def problem(self) -> str | None:
+        """Say why it was lost, or could not be opened again, the last time."""
+        return None if self._error is None else str(self._error)
 
     def stop(self) -> None:
         """End the iteration."""
@@ -341,29 +342,3 @@ class LiveSource(Source):
         self._connection.join(CLOSING_S)
         if self._watcher.is_alive():
             self._watcher.join(CLOSING_S)
-
-
-class _Rate:
-    """Counts events in seconds of the clock; the last few whole ones are the rate."""
-
-    WINDOW_S = 5
-
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._first_s: float | None = None
-
-    def add(self, now_s: float) -> None:
-        self._first_s = now_s if self._first_s is None else self._first_s
-        second = int(now_s)
-        self._counts[second] = self._counts.get(second, 0) + 1
-        if len(self._counts) > self.WINDOW_S + 1:
-            self._counts = {then: count for then, count in self._counts.items() if then >= second - self.WINDOW_S}
-
-    def per_second(self, now_s: float) -> float | None:
-        if self._first_s is None:
-            return None
-        second = int(now_s)
-        whole = [
-            self._counts.get(then, 0) for then in range(max(second - self.WINDOW_S, int(self._first_s) + 1), second)
-        ]
-        return sum(whole) / len(whole) if whole else None

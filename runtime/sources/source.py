@@ -92,6 +92,11 @@ class Source(Closing):
         """Pictures per second that a live source sends at the moment, fetched or not; None where that means nothing."""
         return None
 
+    @property
+    def problem(self) -> str | None:
+        """Say why a live source was lost, or cannot be opened; None where nothing is known."""
+        return None
+
     def stop(self) -> None:
         """Let whoever waits for the next frame find the end instead. May be called from anywhere, also a signal."""
 

@@ -1,0 +1,40 @@
+"""How a stream is doing, as a page, a log or a watchdog is told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from runtime.latency import Buckets
+from runtime.sources.source import State
+
+
+@dataclass(frozen=True)
+class Status:
+    """A stream at one moment.
+
+    Attributes:
+        state: of its source.
+        age_ms: milliseconds since the last picture came in; None where nothing ages.
+        frames: segmented so far.
+        dropped: pictures of a live source that were never segmented, and results that a slow sink never got.
+        reconnects: how often the source was lost and came back.
+        fps: frames segmented per second in the last seconds.
+        camera_fps: pictures per second that the source sends.
+        latency: of each stage the percentiles 50, 90 and 99, in milliseconds.
+        stage_seconds: of each stage, how many frames took how long.
+        temperature_c: of the hottest processor; None where it cannot be read.
+        power_w: of the whole board.
+        problem: why the source is not live.
+    """
+
+    state: State
+    age_ms: float | None
+    frames: int
+    dropped: int
+    reconnects: int
+    fps: float
+    camera_fps: float | None
+    latency: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    stage_seconds: Mapping[str, Buckets] = field(default_factory=dict)
+    temperature_c: float | None = None
+    power_w: float | None = None
+    problem: str | None = None
