@@ -1,6 +1,7 @@
 """The command `python -m runtime SOURCE [SINK ...]`; with the name of a tool instead of a source, that tool."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,33 +11,40 @@ from pathlib import Path
 from threading import Event
 from time import perf_counter
 from types import FrameType
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import cv2
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from runtime.bundle import Bundle
 from runtime.command_line import StreamCommand, read_config
 from runtime.commands import FAILED, STOPPED, console, stop_signals
+from runtime.engines.open import open_engine
+from runtime.engines.profile import MOST_WORDS
 from runtime.errors import SinkNameError, UsageError
-from runtime.latency import PERCENTILES, STAGES, Latency
-from runtime.segmentation import Segmentation
+from runtime.job import Job, run_jobs
+from runtime.overlay import Look
+from runtime.report import count_of_frames, report_latency, report_partial, report_problems, report_words
 from runtime.segmenter import MOST_THREADS, Segmenter
 from runtime.sinks.keys import HELP
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
-from runtime.sinks.sink import Sink
-from runtime.sources.open import open_sources
-from runtime.sources.source import Frame, Source
-from runtime.stream import stream
-from runtime.tally import Tally
+from runtime.sources.loop import LoopSource
+from runtime.sources.open import open_source, open_sources
+from runtime.sources.source import Source
+from runtime.stream.monitor import Monitor
+from runtime.stream.schedule import Change, Schedule, parse_duration
+from runtime.stream.stats import StatsLog
 from runtime.temporal import Temporal
 from runtime.tools import TOOLS, tools
 from runtime.version import __version__
 
 app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+SOURCE = "{source}"
+"""In the name of a sink: the name of its source."""
+NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -50,6 +58,10 @@ python -m runtime photos/ masks/ --classes words.txt --background none   (class-
 python -m runtime words tiny --classes "car:0.6, road|asphalt" --output street.safetensors   (words saved, and compared)
 
 python -m runtime engine street.tclb   (build the TensorRT engine of this device, for --provider tensorrt)
+
+python -m runtime rtsp://camera.local/stream --classes "person, dog|puppy" --serve 8080   (a page, words changed there)
+
+python -m runtime -s front=0 -s yard=rtsp://10.0.0.7/1 '{source}.mp4' --segment 10m --serve 8080   (several cameras)
 
 python -m runtime *.jpg --to out/ --classes car   (several sources)
 
@@ -71,11 +83,12 @@ def _print_version(wanted: bool) -> None:
 @app.command(cls=StreamCommand, epilog=EPILOG, no_args_is_help=True)
 def run(
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="Video file, picture, folder, glob, camera (0, /dev/video0), test://cars or test://pattern."
+            help="Video file, picture, folder, glob, camera (0, /dev/video0), rtsp:// or http:// address, test://cars "
+            "or test://pattern."
         ),
-    ],
+    ] = None,
     sinks: Annotated[
         list[str] | None,
         typer.Argument(
@@ -88,6 +101,16 @@ def run(
         list[str] | None,
         typer.Option("--to", "-o", help="A sink; with it, all arguments are sources. Repeat for several."),
     ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            "-s",
+            metavar="NAME=SOURCE",
+            help="One of several sources at the same time; then all arguments are sinks, where {source} is the name.",
+        ),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again when the source has ended.")] = False,
     bundle: Annotated[str, typer.Option(help="Name of a shipped bundle, or path of a NAME.tclb directory.")] = "tiny",
     classes: Annotated[
         str | None,
@@ -95,6 +118,10 @@ def run(
             help="Words to segment: 'cat, sofa|couch, floor:0.6' (a threshold of its own), a word list (.txt, .names, "
             ".csv), or a word file (see `words`)."
         ),
+    ] = None,
+    classes_at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TIME=WORDS", help="Other words from a time on: 3s='wheel, windscreen'. May be repeated."),
     ] = None,
     background: Annotated[
         str,
@@ -125,7 +152,21 @@ def run(
     legend: Annotated[bool, typer.Option(help="Draw which colour is which word.")] = True,
     outline: Annotated[bool, typer.Option(help="Draw a thin line where one word ends and another begins.")] = True,
     headless: Annotated[bool, typer.Option("--headless", help="Open no window; without a sink, only measure.")] = False,
-    stats: Annotated[Path | None, typer.Option(help="Write the stage times of every frame, a JSON line each.")] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT", help="Show it on a web page, where words can be changed; a host needs --token."
+        ),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="TCL_EDGE_TOKEN", help="Who does not know it sees no page.", show_envvar=True)
+    ] = None,
+    segment: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Begin a new video file every so often: 10m, 1h.")
+    ] = None,
+    stats: Annotated[
+        str | None, typer.Option(help="Write a JSON line a frame: times of the stages, age, coverage, state.")
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(is_eager=True, callback=read_config, help="YAML file with options that are not given here."),
@@ -136,69 +177,161 @@ def run(
     ] = False,
 ) -> None:
     """Segment any words in a video stream and print where the time went."""
-    sources, names = ([source, *(sinks or [])], to) if to else ([source], sinks or [])
-    names = names or ([] if headless else ["display"])
+    given, names = _sources_and_sinks(source, sinks, to, sources, window=not headless and serve is None)
     if headless and "display" in names:
         raise UsageError("--headless and the sink `display` contradict each other: leave one out")
-    if not to:
+    if source is not None and not to and not sources:
         _refuse_sources_as_sinks(source, names, overwrite)
+    changes = [Change.parse(text) for text in classes_at or ()]
+    segment_s = None if segment is None else parse_duration(segment)
+    look = Look(alpha, legend, outline)
+    if threads is not None:
+        cv2.setNumThreads(threads)
     with ExitStack() as stack:
-        frames = stack.enter_context(open_sources(sources))
-        outputs = Outputs([*frames.inputs, *_files(classes, background, str(config) if config else None)], overwrite)
-        if threads is not None:
-            cv2.setNumThreads(threads)
-        segmenter = stack.enter_context(
-            Segmenter(
-                bundle,
-                classes,
-                background=background,
-                threshold=threshold,
-                provider=provider,
-                threads=threads,
-                size=imgsz,
-                refine=refine,  # type: ignore[arg-type] # checked by the segmenter
-                temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
+        wait = serve is None and len(given) == 1  # somebody who looks at a page sees that a camera is not there yet
+        opened = {name: stack.enter_context(_open(texts, loop=loop, wait=wait)) for name, texts in given.items()}
+        inputs = [path for frames in opened.values() for path in frames.inputs]
+        outputs = Outputs([*inputs, *_files(classes, background, str(config) if config else None)], overwrite)
+        model = Bundle.open(bundle)
+        engine = None
+        if len(opened) > 1:  # which all of them share
+            engine = stack.enter_context(
+                open_engine(model, size=imgsz, provider=provider, threads=threads, words=MOST_WORDS)
             )
-        )
+        segmenters = {
+            name: stack.enter_context(
+                Segmenter(
+                    model,
+                    classes,
+                    background=background,
+                    threshold=threshold,
+                    provider=provider if engine is None else None,
+                    threads=threads,
+                    size=imgsz,
+                    refine=refine,  # type: ignore[arg-type] # checked by the segmenter
+                    temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
+                    engine=engine,
+                )
+            )
+            for name in opened
+        }
+        for segmenter in segmenters.values():
+            _try_words(segmenter, classes, changes)
         stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
-        opened = [open_sink(name, frames, segmenter.names, outputs) for name in names]
-        latency = Latency(stack.enter_context(_open_stats(stats, outputs)) if stats else None)
-        advance = stack.enter_context(_progress(frames))
-        tally = Tally()
-
-        def on_result(result: Segmentation, frame: Frame) -> None:
-            tally.add(result)
-            advance()
-
+        jobs = []
+        for name, frames in opened.items():
+            monitor, segmenter = Monitor(frames), segmenters[name]
+            job = Job(name, frames, segmenter, monitor, look, stop.asked)
+            job.sinks = [open_sink(_for_source(sink, name), frames, segmenter.names, outputs) for sink in names]
+            job.schedule = Schedule(changes, segmenter.set_classes)
+            jobs.append(job)
+        for job in jobs if stats is not None else ():  # last: a refused run touches no log
+            job.stats = stack.enter_context(StatsLog(Path(_for_source(stats or "", job.name)), outputs, job.monitor))
+        progress = stack.enter_context(_progress())
+        for job in jobs:
+            job.advance = progress(job.name or "segmenting", job.source.count)
         try:
-            complete = stream(
-                frames,
-                segmenter,
-                opened,
-                latency=latency,
-                alpha=alpha,
-                legend=legend,
-                outline=outline,
-                stop=stop.asked,
-                on_result=on_result,
-            )
+            run_jobs(jobs)
         finally:
-            _report_partial(opened)
-    _report(latency, frames)
-    for word in tally.never_found:
-        console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
-    if complete and not latency.frames and stop.signal is None:
-        console.print("the source has no frames: nothing was written")
+            for job in jobs:
+                report_partial(job.sinks)
+    _report(jobs, [name for name in names if name != "display"], stop.signal)
+
+
+def _report(jobs: Sequence[Job], written: Sequence[str], stopped_by: int | None) -> None:
+    """Tell how it went, and end with the exit code of that.
+
+    Raises:
+        Exit: it was stopped, or not everything went well.
+    """
+    failed = False
+    for job in jobs:
+        report_latency(job)
+        report_words(job.tally)
+        frames = job.monitor.latency.frames
+        title = f"{job.name}: " if job.name else ""
+        if job.error is not None:
+            console.print(f"{title}{job.error}", markup=False, soft_wrap=True)
+            failed = True
+        elif job.complete and not frames and stopped_by is None:
+            console.print(f"{title}the source has no frames: nothing was written", markup=False)
+            failed = True
+        elif not job.complete:
+            count = count_of_frames(frames, job.source.count)
+            console.print(f"{title}stopped after {count}", markup=False, soft_wrap=True)
+        elif written:
+            names = ", ".join(_for_source(name, job.name) for name in written)
+            console.print(f"{title}wrote {names}", markup=False, soft_wrap=True)
+        report_problems(job.source)
+        failed |= bool(job.source.problems)
+    if stopped_by is not None:
+        raise typer.Exit(STOPPED + stopped_by)
+    if failed:
         raise typer.Exit(FAILED)
-    if not complete:
-        console.print(f"stopped after {_frames(len(latency.frames), frames.count)}", soft_wrap=True)
-    elif written := [name for name in names if name != "display"]:
-        console.print(f"wrote {', '.join(written)}", soft_wrap=True)
-    _report_problems(frames)
-    if stop.signal is not None:
-        raise typer.Exit(STOPPED + stop.signal)
-    if frames.problems:
-        raise typer.Exit(FAILED)
+
+
+def _sources_and_sinks(
+    source: str | None, sinks: list[str] | None, to: list[str] | None, named: list[str] | None, *, window: bool
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Tell sources and sinks apart.
+
+    Returns:
+        The texts of each source by its name, which is empty where there is one; and the sinks.
+
+    Raises:
+        UsageError: there is no source, two have one name, or a sink cannot be for several.
+    """
+    arguments = [*([] if source is None else [source]), *(sinks or [])]
+    if named:
+        several = _named(named)
+        names = [*arguments, *(to or [])]
+        shared = [name for name in names if SOURCE not in name]
+        if len(several) > 1 and shared:
+            raise UsageError(
+                f"{shared[0]} cannot be for {len(several)} sources: write {SOURCE} where the name of each belongs, "
+                f"like '{SOURCE}.mp4'" + ("; what all of them show is on one page with --serve 8080" if window else "")
+            )
+        if len(several) > 1 and not names and window:
+            raise UsageError("a window shows one source: use --serve 8080, sinks like '{source}.mp4', or --headless")
+        return several, names or (["display"] if window else [])
+    if not arguments:
+        raise UsageError("no source given: the first argument is one, like street.mp4, 0 or rtsp://camera.local/stream")
+    if to:
+        return {"": arguments}, to
+    return {"": arguments[:1]}, arguments[1:] or (["display"] if window else [])
+
+
+def _named(texts: Sequence[str]) -> dict[str, list[str]]:
+    named: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, source = text.partition("=")
+        if not equals or not source or not NAME.fullmatch(name):
+            raise UsageError(
+                f"--source {text!r} given, expected NAME=SOURCE with letters, digits, - and _ in the name, like "
+                "-s front=0; a single source is the first argument: tcl-edge street.mp4 out.mp4"
+            )
+        if name in named:
+            raise UsageError(f"two sources are named {name}: each needs its own name")
+        named[name] = [source]
+    return named
+
+
+def _for_source(text: str, name: str) -> str:
+    return text.replace(SOURCE, name) if name else text
+
+
+def _open(texts: Sequence[str], *, loop: bool, wait: bool) -> Source:
+    if loop:
+        return LoopSource(lambda: open_sources(texts))
+    return open_source(texts[0], wait=wait) if len(texts) == 1 else open_sources(texts)
+
+
+def _try_words(segmenter: Segmenter, classes: str | None, changes: Sequence[Change]) -> None:
+    """Refuse words before the first frame that would be refused when their time comes."""
+    for change in changes:
+        segmenter.set_classes(change.words)
+    if changes:
+        segmenter.set_classes(classes)
 
 
 def _refuse_sources_as_sinks(source: str, sinks: Sequence[str], overwrite: bool) -> None:
@@ -210,12 +343,6 @@ def _refuse_sources_as_sinks(source: str, sinks: Sequence[str], overwrite: bool)
             f"results would replace {', '.join(there[:3])}{', …' * (len(there) > 3)}. If these are sources, too, quote "
             f"the pattern ('*{kind}'), or name the results by --to: tcl-edge *{kind} --to out/"
         )
-
-
-def _open_stats(path: Path, outputs: Outputs) -> TextIO:
-    """Begin the log, in place: whoever follows it reads it while it grows, and each line is whole."""
-    outputs.claim(path)
-    return path.open("w", encoding="utf-8", buffering=1)
 
 
 def _files(*texts: str | None) -> list[Path]:
@@ -250,63 +377,28 @@ def _stop_on_signal() -> Iterator[_Stop]:
 
 
 @contextmanager
-def _progress(source: Source) -> Iterator[Callable[[], None]]:
-    """Show a bar for sources that end, a counter for those that do not; nothing where nobody watches."""
+def _progress() -> Iterator[Callable[[str, int | None], Callable[[], None]]]:
+    """Show a bar for each source that ends, a counter for those that do not; nothing where nobody watches."""
     columns = (
-        TextColumn("segmenting"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[fps]:.1f} fps"),
     )
     progress = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
     begin = perf_counter()
-    with progress:
-        task = progress.add_task("segmenting", total=source.count, fps=0.0)
+
+    def add(name: str, count: int | None) -> Callable[[], None]:
+        task = progress.add_task(name, total=count, fps=0.0)
 
         def advance() -> None:
             done = progress.tasks[task].completed + 1
             progress.update(task, advance=1, fps=done / (perf_counter() - begin))
 
-        yield advance
+        return advance
 
-
-def _report_partial(sinks: Sequence[Sink]) -> None:
-    for sink in sinks:
-        if sink.partial is not None:
-            console.print(f"what was written until then: {sink.partial}", soft_wrap=True)
-
-
-def _report(latency: Latency, source: Source) -> None:
-    if not latency.frames:
-        return
-    table = Table(title=f"{len(latency.frames)} frames, milliseconds a frame", title_justify="left")
-    table.add_column("stage")
-    for percentile in PERCENTILES:
-        table.add_column(f"p{percentile}", justify="right")
-    for stage, values in latency.percentiles().items():
-        table.add_row(stage, *(f"{value:.1f}" for value in values), end_section=stage == STAGES[-2])
-    dropped = f", {source.dropped} frames dropped" if source.live else ""
-    warm_up = len(latency.frames) - len(latency.measured)
-    out = Console(highlight=False)
-    out.print(table)
-    out.print(f"[bold]{latency.fps:.1f} fps[/bold]{dropped}; the first {warm_up} frames are left out", soft_wrap=True)
-    out.print(
-        "[dim]post: upsampling, argmax and blending in one pass; overlay: outlines and legend; write: encoding[/dim]",
-        soft_wrap=True,
-    )
-
-
-def _report_problems(source: Source) -> None:
-    for line in source.left_out:
-        console.print(f"left out: {line}", markup=False, soft_wrap=True)
-    if source.problems:
-        console.print(f"[bold red]skipped {len(source.problems)}:[/bold red]")
-        for problem in source.problems:
-            console.print(f"  {problem}", markup=False, soft_wrap=True)
-
-
-def _frames(count: int, announced: int | None) -> str:
-    return f"{count} frames" if announced is None else f"{count} of {announced} frames"
+    with progress:
+        yield add
 
 
 def main() -> None:

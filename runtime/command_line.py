@@ -30,7 +30,6 @@ ELSEWHERE = {
     "--save": "results are arguments after the source: tcl-edge street.mp4 out.mp4",
     "--save-txt": "masks are a sink: masks/ or out.json",
     "--show": "a window is the sink `display`: tcl-edge street.mp4 display",
-    "--source": "the source is the first argument: tcl-edge street.mp4 out.mp4",
     "--text": "words are --classes 'car, road'",
     "--vid-stride": "the network skips frames by --keyframe 3",
     "--words": "words are --classes 'car, road'",

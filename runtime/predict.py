@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
 from runtime.sources.chain import name_of
 from runtime.sources.open import inputs_of, open_source
-from runtime.sources.source import Frame, Source
+from runtime.sources.source import TICK_S, Frame, Source
 
 TAKEN = (
     "a frame as a NumPy array (H,W,3) BGR or several (B,H,W,3), a Pillow picture, a PyTorch tensor (3,H,W) or "
@@ -47,7 +48,7 @@ def results(
 ) -> Iterator[Segmentation]:
     """Yield the result of every frame, each with memory of its own, once it is in every sink.
 
-    Where nobody asks for the next, sinks are closed as `runtime.stream` closes them when it is stopped.
+    Where nobody asks for the next, sinks are closed as `runtime.stream.loop` closes them when it is stopped.
 
     Args:
         given: see `Segmenter.predict`.
@@ -83,8 +84,16 @@ def _results(
         complete = False
         for sink in opened:
             stack.callback(lambda sink: sink.close(complete=complete), sink)
-        for frame in source:
+        for frame in source.frames(TICK_S):
+            if frame is None:
+                for sink in opened:
+                    sink.idle(source.state, source.age_s)
+                if any(sink.finished for sink in opened):
+                    break
+                continue
             result = replace(segment(frame.image, paint), path=frame.path, index=frame.index, time_s=frame.time_s)
+            if frame.arrived_s is not None:
+                result = replace(result, age_ms=1000 * (monotonic() - frame.arrived_s))
             picture = result.plot() if paint else result.frame
             if frame.path is not None and opened:
                 outputs.reads(frame.path)
@@ -148,7 +157,8 @@ class GivenSource(Source):
             next_s = begin_s
             for frame in frames:
                 time_s = begin_s + frame.time_s
-                yield Frame(frame.image, index, time_s, self._unique(frame.name or f"{index:06d}"), frame.path)
+                name = self._unique(frame.name or f"{index:06d}")
+                yield replace(frame, index=index, time_s=time_s, name=name)
                 index, next_s = index + 1, time_s + period_s
             begin_s = next_s
 

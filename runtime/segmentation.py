@@ -47,6 +47,7 @@ class Segmentation:
         path: the file that the frame comes from, None if there is none.
         index: the frame's number in what it was predicted from, from 0 on.
         time_s: when the frame is shown, in seconds since the first; None for a picture that has no time.
+        age_ms: milliseconds from when a live picture came in until it was segmented; None for what does not age.
     """
 
     mask: npt.NDArray[Any]
@@ -63,6 +64,7 @@ class Segmentation:
     path: Path | None = None
     index: int = 0
     time_s: float | None = None
+    age_ms: float | None = None
 
     def __repr__(self) -> str:
         """Say in a line which frame it is and what covers most of it."""

@@ -4,7 +4,7 @@ from runtime.segmentation import Segmentation
 
 
 class Tally:
-    """Remembers which words covered a pixel; given to `runtime.stream` as `on_result=tally.add`.
+    """Remembers which words covered a pixel; given to `runtime.stream.loop` as `on_result=tally.add`.
 
     Pixels are counted for as long as a word is missing: a millisecond a frame of 1080p, and nothing from then on.
     """

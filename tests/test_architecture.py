@@ -25,9 +25,9 @@ TOGETHER = {
         "model": {"config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
     },
     "runtime": {
-        "base": {"errors", "version", "atomic_file", "bundle", "closing", "forking", "frame", "latency"},
+        "base": {"errors", "version", "atomic_file", "bundle", "closing", "forking", "frame", "rate"},
         "segmenter": {"segmenter", "segmentation", "regions", "tally", "colours", "overlay", "temporal"},
-        "command": {"__main__", "command_line", "commands", "tools"},
+        "command": {"__main__", "command_line", "commands", "job", "report", "tools"},
     },
 }
 ARROWS = {

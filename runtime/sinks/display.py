@@ -106,6 +106,8 @@ class DisplaySink(Sink):
         SinkError: no window can be opened.
     """
 
+    immediate = True  # a window belongs to the thread that opened it
+
     def __init__(
         self,
         source: Source,

@@ -20,11 +20,13 @@ class Sink:
     Attributes:
         paints: wants the painted frame, which is cheapest to make in the pass that makes the mask.
         finished: wants no more frames.
+        immediate: is written to by the thread that runs the stream: because it takes no time, or nobody else may.
         partial: an incomplete file that it left behind.
     """
 
     paints = True
     finished = False
+    immediate = False
     partial: Path | None = None
 
     def begin(self, look: Look) -> None:

@@ -11,6 +11,9 @@ from runtime.frame import BGR
 State = Literal["live", "stale", "reconnecting", "ended", "failed"]
 """Of a source: `stale` when nothing came for too long, `reconnecting` while it is opened again."""
 
+TICK_S = 0.1
+"""How often those who wait for a live source are told that they wait, in seconds."""
+
 
 @dataclass(frozen=True)
 class Stamp:

@@ -66,7 +66,7 @@ def test_the_network_may_look_at_every_third_frame(tmp_path: Path) -> None:
     done = program(PATTERN, "--classes", "disc", *arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     frames = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
-    assert [frame["pre"] > 0 for frame in frames] == [True, False, False, True, False]
+    assert [frame["speed"]["pre"] > 0 for frame in frames] == [True, False, False, True, False]
 
 
 def test_other_words_other_masks(tmp_path: Path) -> None:

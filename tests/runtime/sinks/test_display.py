@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from runtime.errors import SinkError
-from runtime.latency import Latency
 from runtime.overlay import Look
 from runtime.segmenter import Segmenter
 from runtime.sinks.display import DisplaySink
@@ -22,7 +21,8 @@ from runtime.sinks.keys import HELP, View
 from runtime.sinks.screen import user_interface, window_problem
 from runtime.sinks.sink import Sink
 from runtime.sources.open import open_source
-from runtime.stream import stream
+from runtime.stream.loop import stream
+from runtime.stream.monitor import Monitor
 
 PATTERN = "test://pattern?frames=5&size=320x240"
 CODES = {"right": 0xFF53, "esc": 27, "space": 32}
@@ -129,7 +129,7 @@ def shown(
     """Let a person watch a stream; another sink gets it, too."""
     opened, other = open_source(source), Collector()
     sink = DisplaySink(opened, person, folder=folder, clock=options.pop("clock", Clock()))
-    complete = stream(opened, segmenter, [sink, other], latency=Latency(), **options)
+    complete = stream(opened, segmenter, [sink, other], monitor=Monitor(opened), **options)
     assert person.closed == 1
     return other, complete
 
@@ -220,10 +220,12 @@ def test_time_that_a_picture_is_held_is_no_time_of_a_stage(segmenter: Segmenter,
             time.sleep(0.1 if wait_ms > 1 else 0)
             return super().key(wait_ms)
 
-    opened, latency = open_source(str(pictures)), Latency()
+    opened = open_source(str(pictures))
+    monitor = Monitor(opened)
     person = Slow(*[""] * 10, "n", "n", "n")
-    stream(opened, segmenter, [DisplaySink(opened, person)], latency=latency)
-    assert latency.frames[0]["end to end"] < 900
+    stream(opened, segmenter, [DisplaySink(opened, person)], monitor=monitor)
+    assert max(monitor.latency.percentiles()["end to end"]) < 900
+    assert 1000 / monitor.latency.fps < 900
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_a_held_picture_is_painted_anew(keys: list[str], look: Look, segmenter: 
 def test_the_window_begins_as_the_stream_paints(segmenter: Segmenter, pictures: Path) -> None:
     """After --no-legend, the key l shows it."""
     person = Person("", "l", "q")
-    other, _ = shown(segmenter, person, str(pictures), legend=False, alpha=0.3, outline=False)
+    other, _ = shown(segmenter, person, str(pictures), look=Look(0.3, legend=False, outline=False))
     assert np.array_equal(person.seen[0][:200], other.pictures[0][:200])
     result = segmenter(next(iter(open_source(str(pictures)))).image)
     assert np.array_equal(person.seen[-1][:200], result.plot(alpha=0.3, outline=False)[:200])

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from time import monotonic
 
-from runtime.latency import Latency
 from runtime.rate import Rate
 from runtime.sources.source import Source, State
-from runtime.status import Status
+from runtime.stream.latency import Latency
+from runtime.stream.status import Status
 
 Readings = Callable[[], tuple[float | None, float | None]]
 """Gives the temperature of the hottest processor in degrees Celsius, and the power of the board in watts."""
@@ -62,6 +62,11 @@ class Monitor:
     def dropped(self) -> int:
         """Pictures of a live source that were not segmented, and results that a sink never got."""
         return self._source.dropped + self.lost
+
+    @property
+    def reconnects(self) -> int:
+        """How often the source was lost and came back."""
+        return self._source.reconnects
 
     def status(self) -> Status:
         """Tell how the stream is."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runtime.latency import Buckets
 from runtime.sources.source import State
+from runtime.stream.latency import Buckets
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""What the command tells at its end."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from runtime.commands import console
+from runtime.job import Job
+from runtime.sinks.sink import Sink
+from runtime.sources.source import Source
+from runtime.stream.latency import PERCENTILES, STAGES
+from runtime.tally import Tally
+
+
+def report_latency(job: Job) -> None:
+    """Print where the time went, on standard output."""
+    monitor, source, latency = job.monitor, job.source, job.monitor.latency
+    if not latency.frames:
+        return
+    title = f"{job.name}: " if job.name else ""
+    table = Table(title=f"{title}{latency.frames} frames, milliseconds a frame", title_justify="left")
+    table.add_column("stage")
+    for percentile in PERCENTILES:
+        table.add_column(f"p{percentile}", justify="right")
+    for stage, values in latency.percentiles().items():
+        name = "waiting" if source.live and stage == STAGES[0] else stage
+        table.add_row(name, *(f"{value:.1f}" for value in values), end_section=stage == STAGES[-2])
+    told = [f"[bold]{latency.fps:.1f} fps[/bold]"]
+    if source.live:
+        told.append(f"{source.dropped} frames dropped")
+    if monitor.lost:
+        told.append(f"{monitor.lost} results not written: a sink was too slow")
+    if source.reconnects:
+        told.append(f"{source.reconnects} reconnects")
+    out = Console(highlight=False)
+    out.print(table)
+    out.print(f"{', '.join(told)}; the first {latency.warm_up} frames are left out", soft_wrap=True)
+    out.print(
+        "[dim]post: upsampling, argmax and blending in one pass; overlay: outlines and legend; write: encoding[/dim]",
+        soft_wrap=True,
+    )
+
+
+def report_partial(sinks: Sequence[Sink]) -> None:
+    """Tell where results lie that are not whole."""
+    for sink in sinks:
+        if sink.partial is not None:
+            console.print(f"what was written until then: {sink.partial}", soft_wrap=True)
+
+
+def report_words(tally: Tally) -> None:
+    """Tell which words were not found."""
+    for word in tally.never_found:
+        console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
+
+
+def report_problems(source: Source) -> None:
+    """Tell what was skipped, and what lies beside."""
+    for line in source.left_out:
+        console.print(f"left out: {line}", markup=False, soft_wrap=True)
+    if source.problems:
+        console.print(f"[bold red]skipped {len(source.problems)}:[/bold red]")
+        for problem in source.problems:
+            console.print(f"  {problem}", markup=False, soft_wrap=True)
+
+
+def count_of_frames(count: int, announced: int | None) -> str:
+    """Say how many frames there were."""
+    return f"{count} frames" if announced is None else f"{count} of {announced} frames"

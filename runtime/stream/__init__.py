@@ -1,0 +1,1 @@
+"""The streaming loop, and what watches it."""
