@@ -223,6 +223,11 @@ def run(
             monitor, segmenter = Monitor(frames), segmenters[name]
             job = Job(name, frames, segmenter, monitor, look, stop.asked)
             job.sinks = [open_sink(_for_source(sink, name), frames, segmenter.names, outputs) for sink in names]
+            fixed = next((text for text, sink in zip(names, job.sinks, strict=True) if sink.one_word_list), None)
+            if changes and fixed is not None:
+                raise SinkNameError(
+                    f"{fixed} is read with one list of words, and --classes-at changes them: use out.jsonl"
+                )
             job.schedule = Schedule(changes, segmenter.set_classes)
             jobs.append(job)
         for job in jobs if stats is not None else ():  # last: a refused run touches no log

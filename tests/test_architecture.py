@@ -52,7 +52,7 @@ ARROWS = {
         "engines": {"base", "words", "sources"},  # a new engine is tried on the shipped clip and words
         "words": {"base", "engines", "segmenter"},
         "segmenter": {"base", "kernels", "words", "engines", "predict"},
-        "sinks": {"base", "segmenter", "sources"},
+        "sinks": {"base", "words", "segmenter", "sources"},
         "predict": {"base", "segmenter", "sources", "sinks"},  # a method of the segmenter
         "stream": {"base", "segmenter", "sources", "sinks"},
         "doctor": {"base", "engines", "sinks"},

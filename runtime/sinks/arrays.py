@@ -29,6 +29,7 @@ class ArraySink(Sink):
     """
 
     paints = False
+    one_word_list = True
 
     def __init__(self, path: Path, source: Source, words: tuple[str, ...], outputs: Outputs) -> None:
         if NAMES in (source.names or ()):

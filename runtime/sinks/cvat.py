@@ -22,6 +22,8 @@ class CvatSink(RecordSink):
     begins with them.
     """
 
+    one_word_list = True
+
     def __init__(self, path: Path, source: Source, words: tuple[str, ...], outputs: Outputs) -> None:
         super().__init__(path, outputs)
         self._words = words

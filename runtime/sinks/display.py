@@ -12,14 +12,15 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from runtime.errors import SinkError
+from runtime.errors import SinkError, TclEdgeError
 from runtime.frame import BGR
 from runtime.overlay import Look, draw_panel
 from runtime.segmentation import Segmentation, write_picture
 from runtime.sinks.keys import HELP, View
+from runtime.sinks.live_words import LiveWords
 from runtime.sinks.screen import window_problem
 from runtime.sinks.sink import Sink
-from runtime.sources.source import Frame, Source
+from runtime.sources.source import Frame, Source, State
 
 TOLD_S = 4.0
 """How long a message is shown."""
@@ -27,6 +28,7 @@ POLL_MS = 20
 """How long the window waits for a key before it looks whether the stream is to stop."""
 SMALLEST_PX = 240
 """Shorter side of what is shown: smaller frames are enlarged, or there was no room for a line of text."""
+TYPING = "words, as in: cat, sofa|couch, floor:0.6   Enter: take   Esc: leave"
 WINDOW_PX = (1280, 720)
 """Width and height that a window has room in when it opens."""
 
@@ -123,13 +125,14 @@ class DisplaySink(Sink):
         self._view = View(self._given)
         self._times: deque[float] = deque(maxlen=30)
         self._shown: tuple[Segmentation, Frame, BGR] | None = None
+        self._words: LiveWords | None = None
         self._repainted: BGR | None = None
         self._written = ""
         self._tell("h: help")
 
-    def begin(self, look: Look) -> None:
+    def begin(self, look: Look, words: LiveWords) -> None:
         """Show pictures as they come, until a key changes that."""
-        self._given, self._view = look, View(look)
+        self._given, self._view, self._words = look, View(look), words
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
         """Show a frame, and do what the keys say."""
@@ -148,6 +151,23 @@ class DisplaySink(Sink):
                 self._draw()
         return self._stays()
 
+    def idle(self, state: State, age_s: float | None) -> None:
+        """Show that the picture is old."""
+        if state != "live":
+            self._times.clear()
+            self._window.show(self._greyed(state, age_s))
+        self._answer(self._window.key(1))
+
+    def _greyed(self, state: State, age_s: float | None) -> BGR:
+        if self._shown is None:
+            canvas = np.full((WINDOW_PX[1] // 2, WINDOW_PX[0] // 2, 3), 64, np.uint8)
+        else:
+            grey = cv2.cvtColor(self._enlarged(), cv2.COLOR_BGR2GRAY)
+            canvas = np.asarray(cv2.cvtColor(grey // 2 + 64, cv2.COLOR_GRAY2BGR), np.uint8)
+        told = "no picture yet" if age_s is None else f"last picture {age_s:.0f} s ago"
+        draw_panel(canvas, [f"{state}, {told}"], above=True)
+        return canvas
+
     def close(self, *, complete: bool) -> None:
         """Close the window."""
         self._window.close()
@@ -156,13 +176,30 @@ class DisplaySink(Sink):
         return (self._still or self._view.paused) and not self._view.onward and not self.finished
 
     def _answer(self, key: int) -> None:
-        before, self._view = self._view, self._view.after(key, still=self._still)
+        before, self._view = self._view, self._view.after(key, still=self._still, words=str(self._words or ""))
+        if self._view.words:
+            self._change_words(self._view.typed or "")
         if self._view.save:
             self._view = replace(self._view, save=False)
             self._save()
         self.finished = self._view.quit or not self._window.is_open()
-        if not self.finished and (key != -1 or before != self._view):
+        if not self.finished and self._shown is not None and (key != -1 or before != self._view):
             self._draw()
+
+    def _change_words(self, typed: str) -> None:
+        """Let the next frame have other words; if they are refused, they stay to be mended."""
+        if self._words is None:
+            self._view = replace(self._view, typed=None, words=False)
+            self._tell("these words stay as they are")
+            return
+        try:
+            self._words.set_classes(typed)
+        except TclEdgeError as error:
+            self._view = replace(self._view, words=False)
+            self._tell(str(error))
+        else:
+            self._view = replace(self._view, typed=None, words=False)
+            self._tell("the next frame has these words")
 
     def _painted(self) -> BGR:
         """The frame as the view wants it: what the stream painted, as long as nobody wants it otherwise."""
@@ -177,12 +214,18 @@ class DisplaySink(Sink):
         )
         return self._repainted
 
-    def _draw(self) -> None:
+    def _enlarged(self) -> BGR:
         painted = self._painted()
         times = max(1, -(-SMALLEST_PX // min(painted.shape[:2])))
-        canvas = np.repeat(np.repeat(painted, times, axis=0), times, axis=1) if times > 1 else painted.copy()
+        return np.repeat(np.repeat(painted, times, axis=0), times, axis=1) if times > 1 else painted.copy()
+
+    def _draw(self) -> None:
+        canvas = self._enlarged()
         self._written = self._line()
-        draw_panel(canvas, [self._written], above=False)
+        lines = [self._written]
+        if self._view.typed is not None:
+            lines = [*([self._message] if self._clock() < self._until else []), TYPING, f"> {self._view.typed}_"]
+        draw_panel(canvas, lines, above=False)
         if self._view.help:
             draw_panel(canvas, [f"{keys}: {what}" for keys, what in HELP], above=True)
         self._window.show(canvas)

@@ -30,6 +30,7 @@ class MaskSink(Sink):
     """
 
     paints = False
+    one_word_list = True
 
     def __init__(self, pattern: Path, source: Source, words: tuple[str, ...], outputs: Outputs) -> None:
         if pattern.suffix.lower() != ".png":

@@ -11,6 +11,7 @@ from runtime.errors import SinkError
 from runtime.frame import BGR
 from runtime.overlay import Look
 from runtime.segmentation import Segmentation
+from runtime.sinks.live_words import LiveWords
 from runtime.sources.source import Frame, State
 
 
@@ -21,16 +22,18 @@ class Sink:
         paints: wants the painted frame, which is cheapest to make in the pass that makes the mask.
         finished: wants no more frames.
         immediate: is written to by the thread that runs the stream: because it takes no time, or nobody else may.
+        one_word_list: its results are read with one list of words, so that these must not change.
         partial: an incomplete file that it left behind.
     """
 
     paints = True
     finished = False
     immediate = False
+    one_word_list = False
     partial: Path | None = None
 
-    def begin(self, look: Look) -> None:
-        """Learn how the pictures are painted, before the first one."""
+    def begin(self, look: Look, words: LiveWords) -> None:
+        """Learn, before the first one, how the pictures are painted, and whose words those who watch may change."""
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
         """Write the result of a frame. Its arrays are used again for the next one: copy what is to be kept.

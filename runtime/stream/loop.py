@@ -11,6 +11,7 @@ from runtime.frame import BGR
 from runtime.overlay import Look
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
+from runtime.sinks.live_words import LiveWords
 from runtime.sinks.sink import Sink
 from runtime.sources.source import TICK_S, Frame, Source
 from runtime.stream.feed import Feed, Fetched
@@ -59,6 +60,7 @@ def stream(
     """
     overlap = (source.live or _cores() > 1) if overlap is None else overlap
     loop = _Loop(source, segmenter, sinks, monitor, look, overlap, on_done)
+    words = LiveWords(segmenter, sinks)
     ended = complete = False
 
     def wanted() -> bool:
@@ -69,7 +71,7 @@ def stream(
         stack.callback(feed.close)
         for sink in sinks:
             stack.callback(lambda sink: sink.close(complete=complete), sink)
-            sink.begin(look)
+            sink.begin(look, words)
         stack.push(lambda *_: loop.finish())
         while wanted():
             fetched = next(feed, END)

@@ -21,6 +21,7 @@ from runtime.sinks.keys import HELP, View
 from runtime.sinks.screen import user_interface, window_problem
 from runtime.sinks.sink import Sink
 from runtime.sources.open import open_source
+from runtime.sources.source import Frame, Source
 from runtime.stream.loop import stream
 from runtime.stream.monitor import Monitor
 
@@ -54,6 +55,16 @@ def test_keys_change_how_things_are_seen() -> None:
     assert all(pressed(key).onward for key in ("n", "right"))
 
 
+def test_words_are_typed() -> None:
+    """Oracle: what a text field makes of these keys."""
+    view = View(Look())
+    for key in (ord("w"), ord("x"), 8, ord(","), ord(" "), ord("Q"), 0xFF08, ord("q"), -1, 0xFFE1):
+        view = view.after(key, still=True, words="car")
+    assert view == View(Look(), typed="car, q")
+    assert view.after(27, still=True) == View(Look())
+    assert view.after(13, still=True) == View(Look(), typed="car, q", words=True)
+
+
 def test_space_is_for_the_next_picture_where_nothing_runs() -> None:
     assert pressed("space", still=True) == View(Look(), onward=True)
 
@@ -66,7 +77,7 @@ def test_other_keys_change_nothing(key: int) -> None:
 
 def test_help_and_the_page_name_every_key() -> None:
     """Oracle: the keys that the tests above press."""
-    keys = ("h", "space", "n", "right", "l", "o", "+", "-", "s", "q", "Esc")
+    keys = ("h", "space", "n", "right", "l", "o", "+", "-", "w", "s", "q", "Esc")
     assert set(" ".join(names for names, _ in HELP).replace(",", "").split()) == set(keys)
     page = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     (paragraph,) = (part for part in page.split("\n\n") if part.startswith("In the window, "))
@@ -255,6 +266,43 @@ def test_the_window_begins_as_the_stream_paints(segmenter: Segmenter, pictures: 
     assert np.array_equal(person.seen[0][:200], other.pictures[0][:200])
     result = segmenter(next(iter(open_source(str(pictures)))).image)
     assert np.array_equal(person.seen[-1][:200], result.plot(alpha=0.3, outline=False)[:200])
+
+
+def test_who_watches_changes_the_words(segmenter: Segmenter) -> None:
+    """A word that is refused changes nothing, and stays to be mended. Oracle: the names of later results."""
+    names = []
+    person = Person("w", *["\b"] * 200, *"sea|sky, |", "\r", "\b", "\b", "\b", "\r", "", "", "q")
+    before = str(segmenter.vocabulary.classes)
+    try:
+        shown(
+            segmenter,
+            person,
+            "test://pattern?size=320x240",
+            on_result=lambda result, frame: names.append(result.names),
+        )
+        assert names[0] == names[205]
+        assert str(segmenter.vocabulary.classes) != before
+        assert names[-1] == ("background", "sea")
+    finally:
+        segmenter.set_classes(None)
+
+
+def test_a_stale_picture_is_grey_and_says_so(segmenter: Segmenter) -> None:
+    class Camera(Source):
+        live, ends, state, age_s = True, False, "live", 0.1
+
+        def frames(self, tick_s: float) -> Iterator[Frame | None]:
+            yield None
+            yield from open_source("test://pattern?frames=1&size=320x240")
+            self.state, self.age_s = "reconnecting", 4.2
+            yield None
+
+    person, source = Person(), Camera()
+    stream(source, segmenter, [DisplaySink(source, person, clock=Clock())], monitor=Monitor(source))
+    live, stale = person.seen
+    assert np.ptp(live[:60].astype(int), axis=2).max() > 40
+    assert (np.ptp(stale.astype(int), axis=2) == 0).all()
+    assert person.asked == 3
 
 
 def test_help_lies_over_the_picture(segmenter: Segmenter, pictures: Path) -> None:
