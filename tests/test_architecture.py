@@ -26,6 +26,7 @@ TOGETHER = {
     },
     "runtime": {
         "base": {"errors", "version", "atomic_file", "bundle", "closing", "forking", "frame", "rate"},
+        "machine": {"sensors", "systemd"},
         "segmenter": {"segmenter", "segmentation", "regions", "tally", "colours", "overlay", "temporal"},
         "command": {"__main__", "command_line", "commands", "job", "report", "tools"},
     },
@@ -48,15 +49,16 @@ ARROWS = {
     "runtime": {
         "base": {"kernels"},
         "kernels": {"base"},
+        "machine": {"base"},
         "sources": {"base"},
         "engines": {"base", "words", "sources"},  # a new engine is tried on the shipped clip and words
         "words": {"base", "engines", "segmenter"},
         "segmenter": {"base", "kernels", "words", "engines", "predict"},
         "sinks": {"base", "words", "segmenter", "sources"},
         "predict": {"base", "segmenter", "sources", "sinks"},  # a method of the segmenter
-        "stream": {"base", "segmenter", "sources", "sinks"},
+        "stream": {"base", "machine", "segmenter", "sources", "sinks"},
         "doctor": {"base", "engines", "sinks"},
-        "command": {"base", "engines", "words", "segmenter", "sources", "sinks", "stream", "doctor"},
+        "command": {"base", "machine", "engines", "words", "segmenter", "sources", "sinks", "stream", "doctor"},
     },
 }
 
