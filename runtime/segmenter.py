@@ -15,7 +15,8 @@ from runtime.bundle import Bundle, Refinement
 from runtime.closing import Closing
 from runtime.colours import colours_of
 from runtime.engines.base import Engine
-from runtime.engines.open import open_engine
+from runtime.engines.choice import Choice
+from runtime.engines.open import open_chosen
 from runtime.errors import EngineOptionError, VocabularyError
 from runtime.frame import BGR, Preprocessor, as_bgr, input_size, resized
 from runtime.kernels.labels import LabelMap, LabelRule, Paint, label_dtype
@@ -91,8 +92,9 @@ class Segmenter(Closing):
             gets a word unless a class has its own threshold.
         threshold: soft mask in [0, 1] below which a pixel is background; None for the word file's or the bundle's
             own, which does not apply when `background` is None.
-        provider: of the engine that is opened: `cpu`, which is also None, `cuda`, or `tensorrt`, which builds an engine
-            when it is first used on a device.
+        provider: of the engine that is opened: `cpu`, which is also None, so that a program does the same everywhere;
+            `cuda`; `tensorrt`, which builds an engine when it is first used on a device; or `auto`, the fastest that is
+            here and passes its check (see `runtime.engines.open.open_chosen`).
         threads: of the network, and of the kernels before and after it, never both at once; None for one per core.
         size: side in pixels of a square with as many pixels as the network sees; None for the bundle's own.
         refine: "edge" lets borders follow the brightness between the cells of the mask grid; "pamr" moves them to
@@ -102,6 +104,9 @@ class Segmenter(Closing):
         engine: an opened engine of the bundle's segmenter, for instance one that several segmenters share (see
             `runtime.open_engine`), or a fake one in a test (`runtime.FakeEngine`). It stays open when the segmenter is
             closed: whoever opened it closes it. None opens one, which is closed with the segmenter.
+
+    Attributes:
+        provider: what runs the network and, of `auto`, why nothing faster does; None where an engine was given.
 
     Raises:
         BundleError, EngineError, VocabularyError: see `runtime.errors`.
@@ -142,9 +147,12 @@ class Segmenter(Closing):
         asked = _Asked(parse_background(background), threshold)
         vocabulary = self._vocabulary(classes, asked)
         self._owns_engine = engine is None
+        self.provider: Choice | None = None
         if engine is None:
             rows = len(vocabulary.embeddings)
-            engine = open_engine(self.bundle, size=size, provider=provider or "cpu", threads=threads, words=rows)
+            engine, self.provider = open_chosen(
+                self.bundle, size=size, provider=provider or "cpu", threads=threads, words=rows
+            )
         self._engine = engine
         self._words = self._accepted(asked, vocabulary)
 

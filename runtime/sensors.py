@@ -10,8 +10,8 @@
 | the firmware of a Raspberry Pi | throttling: under-voltage, a capped frequency, too warm |
 | `devices/system/cpu/cpu0/thermal_throttle` (Intel) | throttling, since the reading before |
 
-None of it has been read on these machines; the tests have their `/sys` written out. A Jetson AGX Orin has no rail for all,
-a Raspberry Pi no meter, and an NVIDIA card in a PC tells only its own tools: None.
+None of it has been read on these machines; the tests have their `/sys` written out. A Jetson AGX Orin has no rail for
+all, a Raspberry Pi no meter, and an NVIDIA card in a PC tells only its own tools: None.
 """
 
 import re

@@ -97,13 +97,13 @@ class EngineCache:
         Raises:
             EngineError: the folder is not private or cannot be written.
         """
-        found, _ = self._find(bundle, identity, required)
+        found, _ = self.find(bundle, identity, required)
         if found is not None:
             return found
         self._require_writable()
         key = _key(identity, profile)
         with self._lock(key, note):
-            found, reason = self._find(bundle, identity, required)
+            found, reason = self.find(bundle, identity, required)
             if found is not None:
                 return found
             note(f"building a TensorRT engine for {bundle}, which takes minutes once: {reason}")
@@ -132,8 +132,12 @@ class EngineCache:
         """Give the timing cache of a version of TensorRT on a device."""
         return TimingFile(self.folder / f"timing.{hashlib.sha256(f'{library} {device}'.encode()).hexdigest()[:16]}")
 
-    def _find(self, bundle: str, identity: Identity, required: Profile) -> tuple[bytes | None, str]:
-        """Return a fitting engine, or why there is none."""
+    def find(self, bundle: str, identity: Identity, required: Profile) -> tuple[bytes | None, str]:
+        """Return a fitting engine, or why there is none; builds nothing.
+
+        Raises:
+            EngineError: the folder is not private.
+        """
         if not self.folder.exists():
             return None, "there is none yet on this device"
         self._require_private()

@@ -75,8 +75,16 @@ def compare(engine: Engine, reference: Engine, inputs: Arrays) -> Comparison:
     return Comparison(float(np.abs(given.astype(np.float32) - expected).mean()), float(equal.mean()))
 
 
-def require_agreement(comparison: Comparison, spec: GraphSpec) -> None:
+KEEP_ADVICE = "it was not kept: export with another precision, or --provider cuda"
+
+
+def require_agreement(comparison: Comparison, spec: GraphSpec, *, advice: str = KEEP_ADVICE) -> None:
     """Refuse an engine that does something else than ONNX Runtime.
+
+    Args:
+        comparison: of the engine with ONNX Runtime on the CPU.
+        spec: the graph.
+        advice: what became of the engine, and what to do.
 
     Raises:
         EngineError: fewer labels are equal, or masks differ more, than the precision allows.
@@ -87,5 +95,5 @@ def require_agreement(comparison: Comparison, spec: GraphSpec) -> None:
     raise EngineError(
         f"the engine of {spec.file} ({spec.precision}) has {comparison.label_agreement:.2%} of its labels in common "
         f"with ONNX Runtime (at least {least.label_agreement:.1%}), its masks differ by {comparison.mean_error:.2g} on "
-        f"average (at most {least.mean_error:g}). It was not kept: export with another precision, or --provider cuda"
+        f"average (at most {least.mean_error:g}); {advice}"
     )

@@ -83,7 +83,7 @@ class OnnxRuntimeEngine(Closing):
 
 def _provider_name(provider: str, available: list[str]) -> str:
     if provider not in PROVIDERS:
-        raise EngineOptionError(f"provider {provider!r} given, expected one of {', '.join(PROVIDERS)}, tensorrt")
+        raise EngineOptionError(f"provider {provider!r} given, expected one of auto, {', '.join(PROVIDERS)}, tensorrt")
     if PROVIDERS[provider] not in available:
         raise EngineError(
             f"provider {provider!r} was asked for and this ONNX Runtime offers only {', '.join(available)}: "

@@ -223,6 +223,19 @@ def obtain_plan(
     return cache.obtain(manifest.name, who, required, profile, build, note)
 
 
+def _kept_plan(bundle: Bundle, required: Profile, device: Device, cache: EngineCache) -> bytes:
+    """Read an engine that was built and verified here before.
+
+    Raises:
+        EngineError: there is none that fits.
+    """
+    who = identity(bundle, bundle.manifest.segmenter, device.trt, device.gpu)
+    plan, reason = cache.find(bundle.manifest.name, who, required)
+    if plan is None:
+        raise EngineError(f"no engine is built, {reason}: `python -m runtime engine {bundle.path}` builds one")
+    return plan
+
+
 def open_tensorrt(
     bundle: Bundle,
     input_spec: InputSpec,
@@ -230,6 +243,7 @@ def open_tensorrt(
     words: int,
     most_words: int = MOST_WORDS,
     batch: int = 1,
+    build: bool = True,
     console: Console | None = None,
 ) -> TensorRTEngine:
     """Open a bundle's segmenter in TensorRT; the first time on a device this builds its engine, which takes minutes.
@@ -240,14 +254,20 @@ def open_tensorrt(
         words: phrases that the engine must take, background words included.
         most_words: phrases that a new engine is built for.
         batch: most images at once.
+        build: an engine that is not there; otherwise that is an error.
         console: to say on why something is built and how it goes on; None for standard error.
 
     Raises:
-        EngineError: TensorRT, CUDA or the GPU are missing, or no engine could be built, verified or kept.
+        EngineError: TensorRT, CUDA or the GPU are missing, no engine could be built, verified or kept, or none is there
+            and none may be built.
     """
     device, spec = find_device(), bundle.manifest.segmenter
     required = segmenter_profile(input_spec, words=words, batch=batch)
     profile = segmenter_profile(input_spec, words=max(words, most_words), batch=batch)
+    cache = EngineCache(default_folder())
+    if not build:
+        plan = _kept_plan(bundle, required, device, cache)
+        return TensorRTEngine(plan, spec, trt=device.trt, memory=device.memory())
 
     def verify(plan: bytes) -> str:
         inputs = sample_inputs(bundle, input_spec, profile)
@@ -265,7 +285,7 @@ def open_tensorrt(
         profile,
         trt=device.trt,
         gpu=device.gpu,
-        cache=EngineCache(default_folder()),
+        cache=cache,
         console=console or Console(stderr=True, highlight=False),
         verify=verify,
     )

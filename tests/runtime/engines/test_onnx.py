@@ -66,5 +66,5 @@ def test_a_provider_that_is_not_there_is_an_error(doubler: tuple[bytes, GraphSpe
         EngineError, match="'cuda' was asked for and this ONNX Runtime offers only .*CPUExecutionProvider"
     ):
         OnnxRuntimeEngine(*doubler, provider="cuda")
-    with pytest.raises(EngineError, match="provider 'tpu' given, expected one of cpu, cuda, tensorrt"):
+    with pytest.raises(EngineError, match="provider 'tpu' given, expected one of auto, cpu, cuda, tensorrt"):
         OnnxRuntimeEngine(*doubler, provider="tpu")

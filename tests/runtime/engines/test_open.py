@@ -17,7 +17,7 @@ def test_the_cpu_runs_the_bundle_s_segmenter(tiny: Bundle) -> None:
 
 
 def test_what_cannot_be_opened_is_explained(tiny: Bundle) -> None:
-    with pytest.raises(EngineError, match="provider 'tpu' given, expected one of cpu, cuda, tensorrt"):
+    with pytest.raises(EngineError, match="provider 'tpu' given, expected one of auto, cpu, cuda, tensorrt"):
         open_engine(tiny, provider="tpu")
     with pytest.raises(EngineError, match="network size 3 given, expected 32 to 4096"):
         open_engine(tiny, size=3)

@@ -356,8 +356,11 @@ def test_the_segmenter_builds_verifies_keeps_and_runs_an_engine(
     monkeypatch.setenv("TCL_EDGE_ENGINES", str(tmp_path / "engines"))
     monkeypatch.setattr("runtime.engines.tensorrt.find_device", lambda: Device(trt, ORIN, HostMemory))
     frame = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
-    with Segmenter(tiny, "car, road", threads=1) as cpu:
+    monkeypatch.setattr("runtime.engines.open._tensorrt_missing", lambda: "")
+    with Segmenter(tiny, "car, road", provider="auto", threads=1) as cpu:
         expected = cpu(frame)
+        assert "no engine is built, there is none yet" in dict(cpu.provider.refused)["tensorrt"]
+    assert trt.loaded == [], "nobody waits for minutes unasked"
     for start in ("first", "second"):
         with Segmenter(tiny, "car, road", provider="tensorrt") as segmenter:
             result = segmenter(frame)
@@ -370,6 +373,9 @@ def test_the_segmenter_builds_verifies_keeps_and_runs_an_engine(
         said = capfd.readouterr().err
         assert ("100.00% of the labels as with ONNX Runtime" in said) == (start == "first")
     assert len(trt.loaded) == 3  # to verify it, to run it, and to run it again
+    with Segmenter(tiny, "car, road", provider="auto") as segmenter:
+        assert str(segmenter.provider) == "tensorrt"
+        assert np.array_equal(segmenter(frame).mask, expected.mask)
     device.error = 0.1
     monkeypatch.setenv("TCL_EDGE_ENGINES", str(tmp_path / "others"))
     with pytest.raises(EngineError, match="its masks differ by 0.1 on average"):
