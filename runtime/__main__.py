@@ -20,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from runtime.bundle import Bundle
 from runtime.command_line import StreamCommand, read_config
 from runtime.commands import FAILED, STOPPED, console, stop_signals
-from runtime.engines.open import open_engine
+from runtime.engines.choice import AUTO
+from runtime.engines.open import open_chosen
 from runtime.engines.profile import MOST_WORDS
 from runtime.errors import SinkNameError, UsageError
 from runtime.job import Job, run_jobs
@@ -133,7 +134,10 @@ def run(
     imgsz: Annotated[
         int | None, typer.Option(help="Network size: side in pixels of a square with as many pixels.")
     ] = None,
-    provider: Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or tensorrt.")] = "cpu",
+    provider: Annotated[
+        str,
+        typer.Option(help="Where the network runs: cpu, cuda, tensorrt, or auto: the fastest that passes its check."),
+    ] = AUTO,
     threads: Annotated[
         int | None,
         typer.Option(min=1, max=MOST_THREADS, help="Threads, used by one stage at a time; default: one per core."),
@@ -193,11 +197,10 @@ def run(
         inputs = [path for frames in opened.values() for path in frames.inputs]
         outputs = Outputs([*inputs, *_files(classes, background, str(config) if config else None)], overwrite)
         model = Bundle.open(bundle)
-        engine = None
+        engine = choice = None
         if len(opened) > 1:  # which all of them share
-            engine = stack.enter_context(
-                open_engine(model, size=imgsz, provider=provider, threads=threads, words=MOST_WORDS)
-            )
+            engine, choice = open_chosen(model, size=imgsz, provider=provider, threads=threads, words=MOST_WORDS)
+            stack.enter_context(engine)
         segmenters = {
             name: stack.enter_context(
                 Segmenter(
@@ -216,7 +219,10 @@ def run(
             for name in opened
         }
         for segmenter in segmenters.values():
+            choice = choice or segmenter.provider
             _try_words(segmenter, classes, changes)
+        if provider == AUTO:
+            console.print(f"provider: {choice}", markup=False, soft_wrap=True)
         stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
         jobs = []
         for name, frames in opened.items():
