@@ -1,4 +1,4 @@
-"""Commands beside the stream: `python -m runtime doctor | words | engine`."""
+"""Commands beside the stream: `python -m runtime doctor | benchmark | words | engine`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from runtime.engines.profile import MOST_WORDS
 from runtime.frame import resized
 from runtime.words.vocabulary import SAME_MEANING
 
-TOOLS = {"doctor", "engine", "words"}
+TOOLS = {"benchmark", "doctor", "engine", "words"}
 
 tools = typer.Typer(pretty_exceptions_enable=False)
 
@@ -39,6 +39,30 @@ def doctor() -> None:
         problems += finding.status == "problem"
     Console().print(table)
     if problems:
+        raise typer.Exit(FAILED)
+
+
+@tools.command(cls=Command)
+def benchmark(
+    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")] = "tiny",
+    sizes: Annotated[str, typer.Option(help="Network sizes, like 256,416.")] = "default",
+    words: Annotated[str, typer.Option(help="Numbers of classes; background words come on top.")] = "5,20",
+    providers: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt.")] = "auto",
+    threads: Annotated[str, typer.Option(help="Threads of every stage, like 1,2; default: one per core.")] = "default",
+    refine: Annotated[str, typer.Option(help="none, edge, pamr; default: the bundle's own.")] = "default",
+    frames: Annotated[int, typer.Option(min=1, help="Frames of each combination.")] = 50,
+    source: Annotated[str, typer.Option(help="Where the frames come from.")] = "test://cars",
+    output: Annotated[
+        str | None, typer.Option("--json", help="Write everything as JSON; '-' for standard output.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Measure this machine with a bundle: every combination of the listed settings. Ctrl-C prints what there is."""
+    from runtime.benchmark.command import plan_of
+    from runtime.benchmark.command import run as run_benchmark
+
+    plan = plan_of(sizes=sizes, words=words, providers=providers, threads=threads, refine=refine, frames=frames)
+    if not run_benchmark(bundle, plan, source=source, output=output, overwrite=overwrite, console=console):
         raise typer.Exit(FAILED)
 
 

@@ -58,7 +58,19 @@ ARROWS = {
         "predict": {"base", "segmenter", "sources", "sinks"},  # a method of the segmenter
         "stream": {"base", "machine", "segmenter", "sources", "sinks"},
         "doctor": {"base", "engines", "sinks"},
-        "command": {"base", "machine", "engines", "words", "segmenter", "sources", "sinks", "stream", "doctor"},
+        "benchmark": {"base", "machine", "engines", "words", "segmenter", "sources", "sinks"},
+        "command": {
+            "base",
+            "machine",
+            "benchmark",
+            "engines",
+            "words",
+            "segmenter",
+            "sources",
+            "sinks",
+            "stream",
+            "doctor",
+        },
     },
 }
 

@@ -1,0 +1,1 @@
+"""How fast this machine runs this bundle (`python -m runtime benchmark`)."""
