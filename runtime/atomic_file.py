@@ -11,8 +11,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 from typing import BinaryIO
 
 from runtime.errors import WriteError
@@ -76,6 +77,8 @@ class GrowingFile:
 
     Args:
         path: of the file when it is complete; what is there is replaced then.
+        sync_s: about so often what is written is brought onto the disk, by a thread of its own, so that a power cut
+            takes no more than that; None to leave it to the system, which may take half a minute.
 
     Attributes:
         partial: where it grows.
@@ -84,13 +87,14 @@ class GrowingFile:
         WriteError: it cannot be made there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, sync_s: float | None = None) -> None:
         self.path = path
         self._replaces = os.path.lexists(path)
         with _told(path):
             _refuse_special(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             self.partial, self._file = _first_free(path)
+        self._syncing = None if sync_s is None else _Syncing(self._file.fileno(), sync_s)
 
     @property
     def file(self) -> BinaryIO:
@@ -118,6 +122,8 @@ class GrowingFile:
         """
         if self._file.closed:
             return None
+        if self._syncing is not None:
+            self._syncing.end()
         with _told(self.partial):
             try:
                 self._file.flush()
@@ -133,8 +139,30 @@ class GrowingFile:
 
     def discard(self) -> None:
         """Leave nothing."""
+        if self._syncing is not None:
+            self._syncing.end()
         self._file.close()
         self.partial.unlink(missing_ok=True)
+
+
+class _Syncing:
+    """Brings what an open file holds onto the disk, again and again; a slow disk holds nobody else up."""
+
+    def __init__(self, descriptor: int, every_s: float) -> None:
+        self._over = Event()
+        self._thread = Thread(target=self._run, args=(descriptor, every_s), name="sync", daemon=True)
+        self._thread.start()
+
+    def _run(self, descriptor: int, every_s: float) -> None:
+        sync = getattr(os, "fdatasync", os.fsync)
+        while not self._over.wait(every_s):
+            with suppress(OSError):  # whoever writes or closes is told
+                sync(descriptor)
+
+    def end(self) -> None:
+        """Stop, so that the file may be closed; again does nothing."""
+        self._over.set()
+        self._thread.join()
 
 
 def _refuse_special(path: Path) -> None:

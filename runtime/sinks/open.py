@@ -35,7 +35,9 @@ RECORDS = {
 """What the end of a name stands for; the first that fits."""
 
 
-def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Outputs) -> Sink:
+def open_sink(
+    sink: str, source: Source, words: tuple[str, ...], outputs: Outputs, *, segment_s: float | None = None
+) -> Sink:
     """Open a sink given as text; whether it may be written is known before the first frame.
 
     Args:
@@ -43,6 +45,7 @@ def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Output
         source: whose frames it will get.
         words: the word of each mask index, as long as nobody changes them.
         outputs: every file is claimed there.
+        segment_s: seconds of each piece that a video is recorded in; None for one file.
 
     Raises:
         SinkNameError: no such kind, or what it names must not be written.
@@ -60,7 +63,7 @@ def open_sink(sink: str, source: Source, words: tuple[str, ...], outputs: Output
     if folder or path.suffix == "":
         return _open_folder(path / "{name}.png", source, words, outputs)
     if path.suffix.lower() in VIDEOS:
-        return VideoSink(path, source.fps, outputs)
+        return VideoSink(path, source.fps, outputs, segment_s=segment_s, live=source.live)
     if path.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise SinkNameError(
             f"sink {sink!r} given, expected {FORMS}; the name of a folder that is not there yet ends in a slash"

@@ -19,6 +19,7 @@ from runtime.forking import has_threads
 from runtime.frame import BGR
 from runtime.segmentation import Segmentation
 from runtime.sinks.output import Outputs
+from runtime.sinks.pieces import Pieces
 from runtime.sinks.sink import Sink, make_folder
 from runtime.sources.source import Frame
 
@@ -42,12 +43,15 @@ class Format:
 # No slower than OpenCV's MPEG-4, as many bytes, a better picture.
 X264 = {"preset": "ultrafast", "crf": "20"}
 VP9 = {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "28", "b": "0"}
-# At most a second is lost where the machine loses power; when it is finished it is an ordinary file.
-PIECES = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
+# Where the process is killed, the second that is not written yet is lost; when it is finished it is an ordinary file.
+FRAGMENTS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
+
+SYNC_S = 1.0
+"""How often what a camera sent, or a piece, is brought onto the disk: what a power cut takes on top of that second."""
 
 FORMATS = {
-    ".mp4": Format("mp4", "libx264", X264, PIECES),
-    ".mov": Format("mov", "libx264", X264, PIECES),
+    ".mp4": Format("mp4", "libx264", X264, FRAGMENTS),
+    ".mov": Format("mov", "libx264", X264, FRAGMENTS),
     ".mkv": Format("matroska", "libx264", X264),
     ".webm": Format("webm", "libvpx-vp9", VP9),
 }
@@ -68,20 +72,33 @@ class VideoSink(Sink):
 
     Frames are shown at their own times (`Frame.time_s`), so that it lasts as long as the source did. A frame with the
     time of the one before is shown a tick later; where time goes back, it goes on from there. The last frame lasts
-    as long as the source's rate says, or as the frame before. All frames are of the first one's size. Colours have half
-    the resolution, so that sides are even: at an odd one the last pixel is repeated.
+    as long as the source's rate says, or as the frame before. Colours have half the resolution, so that sides are even:
+    at an odd one the last pixel is repeated.
+
+    A recording may be in pieces (see `Pieces` for their names): each begins with the first frame that is `segment_s`
+    later than the first of the piece before, or of another size; its times begin at 0, and the last frame of the one
+    before lasts until then, so that the pieces together last as long as the source. A piece takes its name when the
+    next begins. Where the process is killed, `NAME.partial.EXT` holds the last piece but for a second and two frames;
+    where power is lost, but for a second more.
 
     Args:
         path: whose suffix says the format.
         fps: frames per second of the source, None if it has no rate.
-        outputs: where the file is claimed.
+        outputs: where the files are claimed.
+        segment_s: seconds of a piece; None for one file.
+        live: the source is a live one: where its frames change their size, a piece begins even without `segment_s`.
+
+    Attributes:
+        pieces: the files that were begun, in order.
 
     Raises:
         SinkNameError: the file must not be written, or its format holds no times.
         SinkError: this FFmpeg cannot encode the format.
     """
 
-    def __init__(self, path: Path, fps: float | None, outputs: Outputs) -> None:
+    def __init__(
+        self, path: Path, fps: float | None, outputs: Outputs, *, segment_s: float | None = None, live: bool = False
+    ) -> None:
         suffix = path.suffix.lower()
         if suffix == ".avi":
             raise SinkNameError(f"{path} given, and AVI knows no times of frames: name it .mp4, .mov, .mkv or .webm")
@@ -91,46 +108,64 @@ class VideoSink(Sink):
                 f"{path} needs the encoder {self._format.encoder}, and the installed PyAV has none: install it with "
                 "`pip install --force-reinstall --only-binary=av av`, or write pictures (out/%06d.png)"
             )
-        outputs.claim(path)
+        self._names = Pieces(path, outputs, segmented=segment_s is not None, live=live)
         make_folder(path.parent)
         self._path = path
         self._fps = fps if fps and fps > 0 else None
+        self._clock = Clock(self._fps)
+        self._segment = None if segment_s is None else segment_s / TICK
         self._writing: _Writing | None = None
-        self._size_wh = (0, 0)
+        self._begun = 0
+        self.pieces: list[Path] = []
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
         """Append a frame.
 
         Raises:
-            SinkError: it is of another size than the first.
+            SinkError: it is of another size than the first, and the source has an end and is not cut into pieces.
             WriteError: the system refused what is written: disk full.
         """
         size_wh = (picture.shape[1], picture.shape[0])
+        place, lasts = self._clock.place(frame.time_s)
+        if self._writing is not None and self._ends_before(frame.name, size_wh, place):
+            self._finish(complete=True, end=place - self._begun)
         if self._writing is None:
             if max(size_wh) > LONGEST_SIDE:
                 raise SinkError(
                     f"{self._path}: frames of {size_wh[0]} x {size_wh[1]} given, a video takes {LONGEST_SIDE} pixels "
                     "a side: write pictures (out/%06d.png)"
                 )
-            self._size_wh = size_wh
-            self._writing = _Writing(self._path, self._format, size_wh, self._fps)
-        if size_wh != self._size_wh:
+            self._begun = place
+            self.pieces.append(self._names.next())
+            self._writing = _Writing(self.pieces[-1], self._format, size_wh, self._fps, holds=self._names.more)
+        self._writing.add(picture, place - self._begun, lasts)
+
+    def _ends_before(self, name: str, size_wh: tuple[int, int], place: int) -> bool:
+        """Tell whether a frame begins another piece."""
+        assert self._writing is not None
+        if size_wh != self._writing.size_wh and not self._names.more:
+            began_wh = self._writing.size_wh
             raise SinkError(
-                f"frame {frame.name} is {size_wh[0]} x {size_wh[1]}, the video {self._path} began with "
-                f"{self._size_wh[0]} x {self._size_wh[1]}: write pictures of mixed sizes to a folder"
+                f"frame {name} is {size_wh[0]} x {size_wh[1]}, the video {self._path} began with "
+                f"{began_wh[0]} x {began_wh[1]}: write pictures of mixed sizes to a folder"
             )
-        self._writing.add(picture, frame.time_s)
+        late = self._segment is not None and place - self._begun >= self._segment
+        return late or size_wh != self._writing.size_wh
 
     def close(self, *, complete: bool) -> None:
-        """Finish the file and give it its name, if every frame is in it.
+        """Finish the file, or the last piece, and give it its name, if every frame is in it.
 
         Raises:
             WriteError: its end cannot be written; what there is stays under the partial name.
         """
+        if self._writing is not None:
+            self._finish(complete=complete)
+
+    def _finish(self, *, complete: bool, end: int | None = None) -> None:
         writing, self._writing = self._writing, None
-        if writing is not None:
-            self.partial = writing.partial  # whatever happens now
-            self.partial = writing.finish(complete=complete)
+        assert writing is not None
+        self.partial = writing.partial  # whatever happens now
+        self.partial = writing.finish(complete=complete, end=end)
 
 
 class _Writing:
@@ -144,16 +179,21 @@ class _Writing:
         kind: container, encoder and their options.
         size_wh: (width, height) of the frames.
         fps: None if there is no rate.
+        holds: the last frame is kept back until it is known how long it lasts; and power cuts are thought of.
     """
 
-    def __init__(self, path: Path, kind: Format, size_wh: tuple[int, int], fps: float | None) -> None:
+    def __init__(
+        self, path: Path, kind: Format, size_wh: tuple[int, int], fps: float | None, *, holds: bool = False
+    ) -> None:
+        self.size_wh = size_wh
         self._odd_wh = size_wh[0] % 2, size_wh[1] % 2
-        self._clock = Clock(fps)
+        self._holds = holds
+        self._held: av.Packet[VideoStream] | None = None
         self._frames = 0
         self._failed = False
         self._reformatter = VideoReformatter()
         self._process = has_threads(self)
-        self._grown = GrowingFile(path)
+        self._grown = GrowingFile(path, sync_s=SYNC_S if holds else None)
         self.partial = self._grown.partial
         with self._told():
             # The open file, not its name, which may be no UTF-8 or mean something to FFmpeg.
@@ -170,23 +210,40 @@ class _Writing:
             context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
             context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
-    def add(self, picture: BGR, time_s: float) -> None:
-        """Append a frame."""
+    def add(self, picture: BGR, place: int, lasts: int) -> None:
+        """Append a frame, with its time and how long it lasts if it is the last, in ticks."""
         if any(self._odd_wh):
             picture = np.pad(picture, ((0, self._odd_wh[1]), (0, self._odd_wh[0]), (0, 0)), mode="edge")
         image = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(picture), format="bgr24")
         image = self._reformatter.reformat(
             image, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
-        image.pts, image.duration = self._clock.place(time_s)
+        image.pts, image.duration = place, lasts
         image.time_base = TICK
         with self._told():
-            self._container.mux(self._stream.encode(image))
+            self._mux(self._stream.encode(image))
             self._grown.file.flush()  # a full disk is told at the frame that meets it
         self._frames += 1
 
-    def finish(self, *, complete: bool) -> Path | None:
+    def _mux(self, packets: "list[av.Packet[VideoStream]]") -> None:
+        for packet in packets:
+            if self._held is not None:
+                self._container.mux(self._held)
+            self._held = packet
+        if not self._holds:
+            self._mux_held()
+
+    def _mux_held(self) -> None:
+        if self._held is not None:
+            self._container.mux(self._held)
+            self._held = None
+
+    def finish(self, *, complete: bool, end: int | None = None) -> Path | None:
         """Write what is left and close.
+
+        Args:
+            complete: it takes its name.
+            end: when the last frame ends, in ticks; None for when it said that it would.
 
         Returns:
             The file that stays partial, if one does.
@@ -199,7 +256,10 @@ class _Writing:
         told = self._failed  # by an error that is on its way already
         try:
             with self._told():
-                self._container.mux(self._stream.encode(None))
+                self._mux(self._stream.encode(None))
+                if self._held is not None and end is not None and self._held.pts is not None:
+                    self._held.duration = end - self._held.pts
+                self._mux_held()
                 self._container.close()
         except WriteError:
             with suppress(OSError, av.error.FFmpegError):

@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from runtime.atomic_file import write_atomically, write_directories
+from runtime.atomic_file import GrowingFile, write_atomically, write_directories
 from runtime.errors import WriteError
 
 PRELUDE = """
@@ -121,6 +122,33 @@ def test_every_byte_is_on_the_disk_before_anything_takes_its_name(
     shutil.rmtree(tmp_path / "d")
     write_atomically(tmp_path / "file", bytes(30))
     assert synchronised[2:] == [(30, False)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_grows_reaches_the_disk_while_it_grows(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: sizes when they are synchronised, by a thread that is gone when the file is closed."""
+    synchronised: list[int] = []
+    enough = threading.Event()
+
+    def seen(descriptor: int) -> None:
+        synchronised.append(os.fstat(descriptor).st_size)
+        if len(synchronised) >= 2 and synchronised[-1] == 10:
+            enough.set()
+        if fails:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", seen)
+    before = threading.active_count()
+    file = GrowingFile(tmp_path / "file", sync_s=0.001)
+    file.write(bytes(10))
+    assert enough.wait(20)
+    assert file.close(complete=True) is None
+    assert threading.active_count() == before
+    assert (tmp_path / "file").read_bytes() == bytes(10)
+    GrowingFile(tmp_path / "other", sync_s=60).discard()
+    assert names(tmp_path) == ["file"]
 
 
 def test_ctrl_c_in_mid_write_leaves_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -211,6 +213,117 @@ def test_what_is_stopped_can_be_played_and_so_can_what_is_killed(tmp_path: Path)
     assert read(sink.partial)[1] == list(range(6))
     sink.close(complete=False)
     assert not (tmp_path / "v.mp4").exists()
+
+
+def recorded(sink: VideoSink, times: Sequence[float], *, size: tuple[int, int] = SIZE, first: int = 0) -> None:
+    for number, time_s in enumerate(times, first):
+        put(sink, np.full((*size, 3), 40 + 20 * number, np.uint8), time_s)
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mov", "v.mkv", "v.webm"])
+def test_pieces_together_are_the_recording(name: str, tmp_path: Path) -> None:
+    """Irregular times, a camera that is away for two seconds, times that begin late and go back once."""
+    times = (7.0, 7.3, 7.9, 8.0, 8.2, 10.2, 10.3, 3.0, 3.4)
+    sink = VideoSink(tmp_path / name, None, Outputs(), segment_s=1.0, live=True)
+    recorded(sink, times)
+    sink.close(complete=True)
+    stem, suffix = name.split(".")
+    assert [path.name for path in sink.pieces] == [f"{stem}-{number:03d}.{suffix}" for number in range(3)]
+    assert sorted(tmp_path.iterdir()) == sink.pieces
+    numbers, lasted = [], []
+    for path, expected in zip(sink.pieces, ((0.0, 0.3, 0.9), (0.0, 0.2, 2.2, 2.3)[:2], ()), strict=True):
+        given, found, lasts_s = read(path)
+        assert given[: len(expected)] == pytest.approx(expected, abs=0.0011)
+        assert given[0] == 0
+        numbers += found
+        lasted.append(lasts_s)
+    assert numbers == list(range(len(times)))
+    whole = read(written(tmp_path / f"whole.{suffix}", times))
+    assert lasted[:2] == pytest.approx([1.0, 2.2], abs=0.0021)
+    assert sum(lasted) == pytest.approx(whole[2], abs=0.006)
+
+
+def test_a_file_in_pieces_has_every_frame_and_the_last_piece_may_stay_partial(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "v-%d.mp4", 10, Outputs(), segment_s=0.5)
+    recorded(sink, [number / 10 for number in range(8)])
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["v-0.mp4", "v-1.partial.mp4"]
+    sink.close(complete=False)
+    assert sink.partial == tmp_path / "v-1.partial.mp4"
+    first, last = read(tmp_path / "v-0.mp4"), read(sink.partial)
+    assert (first[1], last[1]) == ([0, 1, 2, 3, 4], [5, 6, 7])
+    assert (first[2], last[2]) == (pytest.approx(0.5), pytest.approx(0.3))
+
+
+def test_a_camera_that_changes_its_size_goes_on_in_another_file(tmp_path: Path) -> None:
+    (tmp_path / "v-001.mp4").write_text("an earlier one")
+    sink = VideoSink(tmp_path / "v.mp4", 10, Outputs(), live=True)
+    recorded(sink, (0.0, 0.1))
+    recorded(sink, (0.5, 0.6), size=(96, 128), first=2)
+    recorded(sink, (0.7,), first=4)
+    sink.close(complete=True)
+    assert [path.name for path in sink.pieces] == ["v.mp4", "v-002.mp4", "v-003.mp4"]
+    assert [read(path)[1] for path in sink.pieces] == [[0, 1], [2, 3], [4]]
+    assert [read(path)[2] for path in sink.pieces] == pytest.approx([0.5, 0.2, 0.1])
+    assert (tmp_path / "v-001.mp4").read_text() == "an earlier one"
+
+
+def test_a_file_that_changes_its_size_is_refused_unless_it_is_in_pieces(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "v.mp4", 10, Outputs())
+    recorded(sink, (0.0,))
+    with pytest.raises(SinkError, match=r"is 128 x 96, the video .*v\.mp4 began with 64 x 48"):
+        recorded(sink, (0.1,), size=(96, 128))
+    sink.close(complete=False)
+    sink = VideoSink(tmp_path / "w.mp4", 10, Outputs(), segment_s=60)
+    recorded(sink, (0.0,))
+    recorded(sink, (0.1,), size=(96, 128), first=1)
+    sink.close(complete=True)
+    assert [read(path)[1] for path in sink.pieces] == [[0], [1]]
+
+
+RECORD = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from runtime.sinks.output import Outputs
+from runtime.sinks.video import VideoSink
+sys.path.insert(0, sys.argv[2])
+from test_video import put
+sink = VideoSink(Path(sys.argv[1]), 10, Outputs(), segment_s=2.0, live=True)
+for number in range(56):
+    put(sink, np.full((48, 64, 3), 40 + number, np.uint8), number / 10)
+print("recorded", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_is_killed_while_it_records_plays_up_to_a_second_before(tmp_path: Path) -> None:
+    """A real process, killed after 5.6 s in pieces of 2 s; what it starts again goes on after them."""
+    command = [sys.executable, "-c", RECORD, str(tmp_path / "v.mp4"), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "recorded\n"
+        process.kill()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v-000.mp4", "v-001.mp4", "v-002.partial.mp4"]
+    for name in ("v-000.mp4", "v-001.mp4"):
+        given, _, lasts_s = read(tmp_path / name)
+        assert (len(given), lasts_s) == (20, pytest.approx(2.0))
+    assert len(read(tmp_path / "v-002.partial.mp4")[0]) >= 16 - 10 - 2
+    sink = VideoSink(tmp_path / "v.mp4", 10, Outputs(), segment_s=2.0, live=True)
+    recorded(sink, (0.0,))
+    sink.close(complete=True)
+    assert [path.name for path in sink.pieces] == ["v-003.mp4"]
+
+
+def test_what_is_killed_loses_a_second_and_two_frames(tmp_path: Path) -> None:
+    """At moments from the second second on: what is on disk then, read by another."""
+    sink = VideoSink(tmp_path / "v.mp4", 10, Outputs(), segment_s=60, live=True)
+    copy = tmp_path / "killed.mp4"
+    for number in range(40):
+        put(sink, np.full((*SIZE, 3), 40 + number, np.uint8), number / 10)
+        if number >= 20 and number % 3 == 0:
+            shutil.copy(tmp_path / "v-000.partial.mp4", copy)
+            assert read(copy)[0][-1] >= number / 10 - 1.0 - 0.2001
+    sink.close(complete=False)
 
 
 def test_a_sink_without_frames_leaves_nothing(tmp_path: Path) -> None:
