@@ -68,6 +68,8 @@ python -m runtime *.jpg --to out/ --classes car   (several sources)
 
 python -m runtime --config street.yaml   (options from a file: `source: 0`, `classes: \\[car, road]`, `to: out.mp4`)
 
+python -m runtime benchmark street.tclb   (how fast this machine is)
+
 python -m runtime doctor   (what is installed, what does not work, and what to do about it)
 
 [bold]Keys of the window[/bold]

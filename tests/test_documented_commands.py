@@ -67,6 +67,7 @@ NOT_RUN = {
     "python -m runtime": "names a command",
     "python -m runtime 0 ": "needs a camera",
     "python -m runtime /dev/video10 ": "needs a camera",
+    "python -m runtime benchmark street.tclb": "a bundle that the page exports elsewhere",
     "python -m runtime engine ": "needs a GPU",
     "python -m export --model ViT-B-16.pt ": "foreign weights",
     "python -m export --model MobileCLIP-S1 ": "foreign weights",
@@ -82,6 +83,7 @@ NOT_RUN = {
     "python -m tcl_core.train configs/tiny.yaml ": "data that is not shipped",
     "python -m pytest ": "a test, which this would nest",
     "python benchmarks/": "measures for minutes",
+    "python examples/robot_loop.py": "run in tests/examples/test_robot_loop.py",
     "python examples/": "data that is not shipped",
     "torchrun ": "several processes, and data that is not shipped",
 }
@@ -91,6 +93,7 @@ FEW_STEPS = {
     "python -m tcl_core.train configs/toy.yaml": (
         "steps=2 model.toy_steps=2 validation= tensorboard=false data.sources='[{kind: scenes, count: 64, size: 48}]'"
     ),
+    "python -m runtime benchmark": "--sizes 64 --words 2 --frames 1",
     "python -m tcl_core.evaluate tiny ": "--size 64 --pictures 1",
     "python -m export --model out/toy/model": "",  # as it stands: a decoder, every rewriting, free sizes
     "python -m export ": "--rewrite exact --imgsz 64,96",  # traced once for all; in half the time for a fixed size

@@ -32,6 +32,9 @@ DEFAULT = "default"
 
 JSON_SCHEMA = 1
 
+BUSY = 0.25
+"""Load a core, before anything is measured, from which on the figures are not the machine's alone."""
+
 
 def numbers(text: str, option: str) -> tuple[int | None, ...]:
     """Read a list like `256,416`, or `default`.
@@ -250,3 +253,5 @@ def _described(machine: Machine, before: Condition, after: Condition) -> Iterato
     told += [f"throttled: {hint}" for hint in dict.fromkeys([*before.throttled, *after.throttled])]
     if told:
         yield "; ".join(told)
+    if before.load is not None and before.load > BUSY * machine.cores:
+        yield "others compute here, too: without them the figures would be better"

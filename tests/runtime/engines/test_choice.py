@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from runtime import Bundle, Engine, FakeEngine, Segmenter, open_engine
+from runtime.__main__ import app
 from runtime.engines.choice import Candidate, Choice, first_that_works
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.open import open_chosen
@@ -98,3 +100,12 @@ def test_the_segmenter_says_what_it_runs_on(tiny: Bundle) -> None:
     fake = FakeEngine([np.zeros((2, 2), np.float32)], tiny.manifest.segmenter)
     with Segmenter(tiny, "car", background=None, engine=fake) as segmenter:
         assert segmenter.provider is None
+
+
+def test_the_command_says_what_it_runs_on() -> None:
+    """One that is asked for by its name needs no telling."""
+    arguments = ["test://pattern?frames=1&size=64x48", "--headless", "--classes", "car", "--refine", "none"]
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "80"})
+    assert done.exit_code == 0
+    assert "provider: cpu (tensorrt: " in done.output or "provider: cuda" in done.output
+    assert "provider:" not in CliRunner().invoke(app, [*arguments, "--provider", "cpu"]).output
