@@ -1,4 +1,4 @@
-"""A recording in pieces: how long each is, and what it is called."""
+"""What the files of a recording in pieces are called."""
 
 import itertools
 import os
@@ -6,25 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.errors import UsageError
 from runtime.sinks.output import Outputs
 
 _NUMBER = re.compile(r"%0?\d{0,3}d")
-_LENGTH = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
-_SECONDS = (3600, 60, 1)
-
-
-def parse_duration(text: str) -> float:
-    """Read a length of time: `90s`, `10m`, `1h`, `1h30m`; a number alone is seconds.
-
-    Raises:
-        UsageError: it is none, or nothing.
-    """
-    found = _LENGTH.fullmatch(text.strip())
-    seconds = sum(float(part) * unit for part, unit in zip(found.groups("0"), _SECONDS, strict=True)) if found else 0.0
-    if seconds <= 0:
-        raise UsageError(f"{text!r} given as a length of time, expected one like 90s, 10m, 1h or 1h30m")
-    return seconds
 
 
 class Pieces:

@@ -14,7 +14,7 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from runtime.atomic_file import GrowingFile
-from runtime.errors import SinkError, SinkNameError, WriteError
+from runtime.errors import SinkError, SinkNameError, UsageError, WriteError
 from runtime.forking import has_threads
 from runtime.frame import BGR
 from runtime.segmentation import Segmentation
@@ -60,6 +60,9 @@ VIDEOS = {*FORMATS, ".avi"}
 USUAL_FPS = 25
 """Where a source has no rate."""
 
+SHORTEST_PIECE_S = 1.0
+"""Shorter ones would be a file for every few frames."""
+
 TICK = Fraction(1, 90_000)
 """Seconds: what the times of frames are rounded to."""
 
@@ -93,6 +96,7 @@ class VideoSink(Sink):
 
     Raises:
         SinkNameError: the file must not be written, or its format holds no times.
+        UsageError: pieces of less than a second.
         SinkError: this FFmpeg cannot encode the format.
     """
 
@@ -108,6 +112,8 @@ class VideoSink(Sink):
                 f"{path} needs the encoder {self._format.encoder}, and the installed PyAV has none: install it with "
                 "`pip install --force-reinstall --only-binary=av av`, or write pictures (out/%06d.png)"
             )
+        if segment_s is not None and segment_s < SHORTEST_PIECE_S:
+            raise UsageError(f"pieces of {segment_s:g} s given for {path}, expected at least {SHORTEST_PIECE_S:g} s")
         self._names = Pieces(path, outputs, segmented=segment_s is not None, live=live)
         make_folder(path.parent)
         self._path = path

@@ -14,7 +14,6 @@ import typer
 import yaml
 
 from runtime.__main__ import app
-from runtime.sinks.pieces import parse_duration
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "examples/systemd/tcl-edge.service"
@@ -34,12 +33,6 @@ def unit() -> dict[str, list[str]]:
 def understood(arguments: list[str]) -> None:
     """Let the command line read what follows `python -m runtime`."""
     parser = typer.main.get_command(app)
-    known = {name for parameter in parser.params for name in parameter.opts}
-    if "--segment" not in known:  # its length of time is read, at least
-        position = next(index for index, word in enumerate(arguments) if word.startswith("--segment"))
-        inside = "=" in arguments[position]
-        assert parse_duration(arguments[position].partition("=")[2] if inside else arguments[position + 1]) == 600
-        del arguments[position : position + (1 if inside else 2)]
     parser.make_context("runtime", arguments)
 
 

@@ -1,28 +1,16 @@
 """What the pieces of a recording are called. Oracle: names and numbers by hand, the bytes of what was there."""
 
+from functools import partial
 from pathlib import Path
 
+import av
 import pytest
+from typer.testing import CliRunner
 
-from runtime.errors import SinkNameError, UsageError
+from runtime.__main__ import app
+from runtime.errors import SinkNameError
 from runtime.sinks.output import Outputs
-from runtime.sinks.pieces import Pieces, parse_duration
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("10m", 600), ("1h", 3600), ("1h30m", 5400), ("2h5s", 7205), ("45", 45), (" 0.5s ", 0.5)],
-)
-def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text", ["", "0", "0m", "-5s", "10x", "s", "1m1h", "1.5h", "ten", "10 m", "1:30", "\u0661s", "nan"]
-)
-def test_what_is_no_length_of_time_is_explained(text: str) -> None:
-    with pytest.raises(UsageError, match="given as a length of time, expected one like 90s, 10m, 1h or 1h30m"):
-        parse_duration(text)
+from runtime.sinks.pieces import Pieces
 
 
 def named(
@@ -78,3 +66,18 @@ def test_a_source_is_no_piece_and_no_two_recordings_share_theirs(live: bool, tmp
     Pieces(tmp_path / "w.mp4", outputs, segmented=True, live=live)
     with pytest.raises(SinkNameError, match="two results would be written"):
         Pieces(tmp_path / "w-%03d.mp4", outputs, segmented=True, live=live)
+
+
+def test_the_command_cuts_videos_and_nothing_else(tmp_path: Path) -> None:
+    """Oracle: FFmpeg's reader."""
+    source = ["test://pattern?frames=30&fps=10&size=64x48", "--classes", "car", "--refine", "none", "--imgsz", "64"]
+    run = partial(CliRunner().invoke, app, env={"COLUMNS": "200"})
+    done = run([*source, "--to", str(tmp_path / "v.mp4"), "--to", str(tmp_path / "v.jsonl"), "--segment", "2s"])
+    assert done.exit_code == 0, done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v-000.mp4", "v-001.mp4", "v.jsonl"]
+    for name, frames in (("v-000.mp4", 20), ("v-001.mp4", 10)):
+        with av.open(str(tmp_path / name)) as container:
+            assert len(list(container.decode(video=0))) == frames
+    for arguments in (["--to", str(tmp_path / "w.jsonl"), "--segment", "2s"], ["--headless", "--segment", "2s"]):
+        done = run([*source, *arguments])
+        assert (done.exit_code, "no result is one" in done.output) == (2, True)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from runtime.errors import SinkError, WriteError
+from runtime.errors import SinkError, UsageError, WriteError
 from runtime.segmentation import Segmentation
 from runtime.sinks.output import Outputs
 from runtime.sinks.video import Clock, VideoSink
@@ -244,14 +244,20 @@ def test_pieces_together_are_the_recording(name: str, tmp_path: Path) -> None:
 
 
 def test_a_file_in_pieces_has_every_frame_and_the_last_piece_may_stay_partial(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path / "v-%d.mp4", 10, Outputs(), segment_s=0.5)
-    recorded(sink, [number / 10 for number in range(8)])
+    sink = VideoSink(tmp_path / "v-%d.mp4", 10, Outputs(), segment_s=1)
+    recorded(sink, [number / 5 for number in range(8)])
     assert [file.name for file in sorted(tmp_path.iterdir())] == ["v-0.mp4", "v-1.partial.mp4"]
     sink.close(complete=False)
     assert sink.partial == tmp_path / "v-1.partial.mp4"
     first, last = read(tmp_path / "v-0.mp4"), read(sink.partial)
     assert (first[1], last[1]) == ([0, 1, 2, 3, 4], [5, 6, 7])
-    assert (first[2], last[2]) == (pytest.approx(0.5), pytest.approx(0.3))
+    assert (first[2], last[2]) == (pytest.approx(1.0), pytest.approx(0.5))
+
+
+def test_pieces_of_less_than_a_second_are_refused(tmp_path: Path) -> None:
+    for segment_s in (0.0, 0.9, -5.0):
+        with pytest.raises(UsageError, match=r"pieces of .* s given for .*v\.mp4, expected at least 1 s"):
+            VideoSink(tmp_path / "v.mp4", 10, Outputs(), segment_s=segment_s)
 
 
 def test_a_camera_that_changes_its_size_goes_on_in_another_file(tmp_path: Path) -> None:
