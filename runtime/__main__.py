@@ -31,6 +31,7 @@ from runtime.segmenter import MOST_THREADS, Segmenter
 from runtime.sinks.keys import HELP
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
+from runtime.sinks.video import VIDEOS
 from runtime.sources.loop import LoopSource
 from runtime.sources.open import open_source, open_sources
 from runtime.sources.source import Source
@@ -190,6 +191,8 @@ def run(
         _refuse_sources_as_sinks(source, names, overwrite)
     changes = [Change.parse(text) for text in classes_at or ()]
     segment_s = None if segment is None else parse_duration(segment)
+    if segment_s is not None and not any(Path(name).suffix.lower() in VIDEOS for name in names):
+        raise UsageError("--segment cuts videos into pieces, and no result is one: name one, like out.mp4")
     look = Look(alpha, legend, outline)
     if threads is not None:
         cv2.setNumThreads(threads)
@@ -230,7 +233,10 @@ def run(
         for name, frames in opened.items():
             monitor, segmenter = Monitor(frames), segmenters[name]
             job = Job(name, frames, segmenter, monitor, look, stop.asked)
-            job.sinks = [open_sink(_for_source(sink, name), frames, segmenter.names, outputs) for sink in names]
+            job.sinks = [
+                open_sink(_for_source(sink, name), frames, segmenter.names, outputs, segment_s=segment_s)
+                for sink in names
+            ]
             fixed = next((text for text, sink in zip(names, job.sinks, strict=True) if sink.one_word_list), None)
             if changes and fixed is not None:
                 raise SinkNameError(
