@@ -50,11 +50,12 @@ ARROWS = {
         "base": {"kernels"},
         "kernels": {"base"},
         "machine": {"base"},
-        "sources": {"base"},
+        "ros": {"base"},
+        "sources": {"base", "ros"},
         "engines": {"base", "words", "sources"},  # a new engine is tried on the shipped clip and words
         "words": {"base", "engines", "segmenter"},
         "segmenter": {"base", "kernels", "words", "engines", "predict"},
-        "sinks": {"base", "words", "segmenter", "sources"},
+        "sinks": {"base", "ros", "words", "segmenter", "sources"},
         "predict": {"base", "segmenter", "sources", "sinks"},  # a method of the segmenter
         "stream": {"base", "machine", "segmenter", "sources", "sinks"},
         "doctor": {"base", "engines", "sinks"},

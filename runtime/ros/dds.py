@@ -1,0 +1,258 @@
+"""DDS as ROS 2 uses it, without ROS: Cyclone DDS with ROS's names of topics and types, and its bytes of messages.
+
+Whoever publishes or listens with any ROS 2 over DDS on the same network and domain is reached. Messages go in and out
+as bytes (`runtime/ros/message.py`): Cyclone DDS for Python would make a list of millions of numbers of a picture.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from runtime.closing import Closing
+from runtime.errors import TclEdgeError
+from runtime.ros.message import COMPRESSED, IMAGE, LABELS
+
+INSTALL = 'is not installed: `pip install "tcl-edge[ros]"`'
+
+TOPIC = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+"""What ROS 2 takes for the name of a topic."""
+
+LAST_DOMAIN = 232
+"""For which there are ports."""
+
+LOCALHOST = (
+    '<CycloneDDS><Domain><General><Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
+    '<Discovery><ParticipantIndex>auto</ParticipantIndex><Peers><Peer address="localhost"/></Peers></Discovery>'
+    "</Domain></CycloneDDS>"
+)
+"""Cyclone DDS's configuration for this machine alone, as ROS 2 has it; a loopback has no multicast to be found by."""
+
+Environment = Mapping[str, str]
+
+
+class Wrong(Protocol):
+    """The error that a name or number out of range is for whoever asks."""
+
+    def __call__(self, message: str, /) -> TclEdgeError:
+        """Make it of a message."""
+
+
+def topic_of(name: str, wrong: Wrong) -> str:
+    """Check the name of a topic, and begin it with a slash.
+
+    Raises:
+        TclEdgeError: ROS has no such names; of the type that `wrong` makes.
+    """
+    if not TOPIC.fullmatch(name):
+        raise wrong(
+            f"{name!r} is no name of a ROS topic: expected one like /camera/image_raw, of letters, digits and _"
+        )
+    return name if name.startswith("/") else f"/{name}"
+
+
+def domain_of(given: str | None, environment: Environment, wrong: Wrong) -> int:
+    """Choose the domain: the number given, or `ROS_DOMAIN_ID`, or 0.
+
+    Raises:
+        TclEdgeError: it is no number from 0 to 232; of the type that `wrong` makes.
+    """
+    where, text = (
+        ("?domain=", given) if given is not None else ("ROS_DOMAIN_ID=", environment.get("ROS_DOMAIN_ID") or "0")
+    )
+    if not (text.isascii() and text.isdigit() and int(text) <= LAST_DOMAIN):
+        raise wrong(f"{where}{text} given, expected the number of a ROS domain, 0 to {LAST_DOMAIN}")
+    return int(text)
+
+
+def is_local(environment: Environment) -> bool:
+    """Tell whether ROS 2 is told to stay on this machine."""
+    alone = environment.get("ROS_LOCALHOST_ONLY", "0").lower() in ("1", "true")
+    return alone or environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
+
+
+@contextmanager
+def _configured(local: bool) -> Iterator[None]:
+    """Let Cyclone DDS find its configuration, which it reads when a process opens the first participant of a domain."""
+    before = os.environ.get("CYCLONEDDS_URI")
+    if local:
+        os.environ["CYCLONEDDS_URI"] = f"{LOCALHOST},{before or ''}"
+    try:
+        yield
+    finally:
+        if local:
+            os.environ.pop("CYCLONEDDS_URI")
+            if before is not None:
+                os.environ["CYCLONEDDS_URI"] = before
+
+
+def _types() -> dict[str, Any]:
+    """Define the messages to Cyclone DDS, by ROS's names: these it compares with those of others."""
+    from cyclonedds.idl import make_idl_struct
+    from cyclonedds.idl import types
+    from cyclonedds.idl.types import float32, int32, uint8, uint16, uint32
+
+    sequence: Any = types.sequence
+
+    def struct(name: str, **fields: Any) -> Any:
+        package, _, last = name.split("/")
+        kind: Any = make_idl_struct(f"{last}_", f"{package}.msg.dds_.{last}_", fields, dataclassify=False)
+        kind.serialize, kind.deserialize = _serialize, classmethod(_deserialize)
+        return kind
+
+    time = struct("builtin_interfaces/msg/Time", sec=int32, nanosec=uint32)
+    header = struct("std_msgs/msg/Header", stamp=time, frame_id=str)
+    word = struct("vision_msgs/msg/VisionClass", class_id=uint16, class_name=str)
+    return {
+        IMAGE: struct(
+            IMAGE,
+            header=header,
+            height=uint32,
+            width=uint32,
+            encoding=str,
+            is_bigendian=uint8,
+            step=uint32,
+            data=sequence[uint8],
+        ),
+        COMPRESSED: struct(COMPRESSED, header=header, format=str, data=sequence[uint8]),
+        LABELS: struct(LABELS, header=header, class_map=sequence[word], threshold=float32),
+    }
+
+
+def _serialize(self: Any, *_: Any, **__: Any) -> bytes:
+    payload: bytes = self.payload
+    return payload
+
+
+def _deserialize(kind: Any, data: bytes, *_: Any, **__: Any) -> Any:
+    return _sample(kind, data)
+
+
+def _sample(kind: Any, payload: bytes) -> Any:
+    sample = kind.__new__(kind)
+    sample.payload = payload
+    return sample
+
+
+class Participant(Closing):
+    """Somebody in a ROS domain, who sees what others publish, reads and writes.
+
+    Args:
+        domain: its number.
+        local: this machine only.
+
+    Raises:
+        ImportError: Cyclone DDS is not installed.
+        DDSException: there is no network for it.
+    """
+
+    def __init__(self, domain: int, *, local: bool = False) -> None:
+        from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication
+        from cyclonedds.domain import DomainParticipant
+
+        self.domain = domain
+        with _configured(local):
+            self._participant = DomainParticipant(domain)
+        self._types = _types()
+        self._discovery = BuiltinDataReader(self._participant, BuiltinTopicDcpsPublication)
+        self._published: dict[Any, tuple[str, str]] = {}
+        self._open: list[Any] = []
+
+    def published(self) -> set[tuple[str, str]]:
+        """List the topics that somebody publishes, as ROS names them, with the type of their messages."""
+        from cyclonedds.core import InstanceState
+
+        while found := self._discovery.take(100):
+            for endpoint in found:
+                if endpoint.sample_info.instance_state != InstanceState.Alive:
+                    self._published.pop(endpoint.key, None)
+                elif endpoint.topic_name.startswith("rt/"):
+                    kind = endpoint.type_name.replace("::dds_::", "::").removesuffix("_").replace("::", "/")
+                    self._published[endpoint.key] = endpoint.topic_name.removeprefix("rt"), kind
+        return set(self._published.values())
+
+    def reader(self, topic: str, kind: str) -> "Reader":
+        """Read the newest message of a topic, whatever its publishers promise."""
+        from cyclonedds.core import Policy, Qos
+        from cyclonedds.sub import DataReader
+
+        qos = Qos(
+            Policy.Reliability.BestEffort,
+            Policy.Durability.Volatile,
+            Policy.History.KeepLast(1),
+            Policy.DataRepresentation(use_cdrv0_representation=True),
+        )
+        return Reader(DataReader(self._participant, self._topic(topic, kind), qos))
+
+    def writer(self, topic: str, kind: str, *, latched: bool = False) -> "Writer":
+        """Publish a topic reliably, the newest message only; `latched`: also to those who come later."""
+        from cyclonedds.core import Policy, Qos
+        from cyclonedds.pub import DataWriter
+
+        qos = Qos(
+            Policy.Reliability.Reliable(max_blocking_time=0),
+            Policy.Durability.TransientLocal if latched else Policy.Durability.Volatile,
+            Policy.History.KeepLast(1),
+            Policy.DataRepresentation(use_cdrv0_representation=True),
+        )
+        return Writer(DataWriter(self._participant, self._topic(topic, kind), qos), self._types[kind])
+
+    def _topic(self, topic: str, kind: str) -> Any:
+        from cyclonedds.topic import Topic
+
+        return Topic(self._participant, f"rt{topic}", self._types[kind])
+
+    def close(self) -> None:
+        """Leave the domain, with all readers and writers."""
+        self._participant.__del__()  # the way Cyclone DDS has; once more does nothing
+
+
+class Reader:
+    """The newest message of a topic.
+
+    Args:
+        reader: Cyclone DDS's.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        from cyclonedds.core import GuardCondition, InstanceState, ReadCondition, SampleState, ViewState, WaitSet
+
+        self._reader = reader
+        self._woken = GuardCondition(reader.participant)
+        self._waiting = WaitSet(reader.participant)
+        self._waiting.attach(ReadCondition(reader, ViewState.Any | SampleState.NotRead | InstanceState.Any))
+        self._waiting.attach(self._woken)
+
+    def take(self, timeout_s: float) -> bytes | None:
+        """Wait for a message; None if there was none in that time, or `wake` was called."""
+        self._waiting.wait(int(timeout_s * 1e9))
+        for sample in self._reader.take(1):
+            if sample.sample_info.valid_data:  # otherwise a publisher has left
+                payload: bytes = sample.payload
+                return payload
+        return None
+
+    def wake(self) -> None:
+        """Let `take` return, from another thread."""
+        self._woken.set(True)
+
+
+class Writer:
+    """A topic that is published.
+
+    Args:
+        writer: Cyclone DDS's.
+        kind: the type of its messages.
+    """
+
+    def __init__(self, writer: Any, kind: Any) -> None:
+        self._writer, self._kind = writer, kind
+
+    def write(self, message: bytes) -> None:
+        """Publish a serialised message. What a listener does not take in time is replaced, never waited for.
+
+        Raises:
+            DDSException: it is refused.
+        """
+        self._writer.write(_sample(self._kind, message))
