@@ -8,19 +8,21 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from runtime.closing import Closing
 from runtime.errors import TclEdgeError
 from runtime.ros.message import COMPRESSED, IMAGE, LABELS
 
-INSTALL = 'is not installed: `pip install "tcl-edge[ros]"`'
-
 TOPIC = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 """What ROS 2 takes for the name of a topic."""
 
 LAST_DOMAIN = 232
 """For which there are ports."""
+
+BUFFER = '<CycloneDDS><Domain><Internal><SocketReceiveBufferSize max="32 MiB"/></Internal></Domain></CycloneDDS>'
+"""Cyclone DDS's configuration: pictures of megabytes arrive in as much as the system allows, or are lost."""
 
 LOCALHOST = (
     '<CycloneDDS><Domain><General><Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces></General>'
@@ -74,23 +76,23 @@ def is_local(environment: Environment) -> bool:
 
 @contextmanager
 def _configured(local: bool) -> Iterator[None]:
-    """Let Cyclone DDS find its configuration, which it reads when a process opens the first participant of a domain."""
+    """Let Cyclone DDS find its configuration, which it reads when a process opens the first participant of a domain.
+
+    The user's comes last, and wins.
+    """
     before = os.environ.get("CYCLONEDDS_URI")
-    if local:
-        os.environ["CYCLONEDDS_URI"] = f"{LOCALHOST},{before or ''}"
+    os.environ["CYCLONEDDS_URI"] = ",".join(filter(None, [BUFFER, LOCALHOST if local else "", before]))
     try:
         yield
     finally:
-        if local:
-            os.environ.pop("CYCLONEDDS_URI")
-            if before is not None:
-                os.environ["CYCLONEDDS_URI"] = before
+        os.environ.pop("CYCLONEDDS_URI")
+        if before is not None:
+            os.environ["CYCLONEDDS_URI"] = before
 
 
 def _types() -> dict[str, Any]:
     """Define the messages to Cyclone DDS, by ROS's names: these it compares with those of others."""
-    from cyclonedds.idl import make_idl_struct
-    from cyclonedds.idl import types
+    from cyclonedds.idl import make_idl_struct, types
     from cyclonedds.idl.types import float32, int32, uint8, uint16, uint32
 
     sequence: Any = types.sequence
@@ -99,6 +101,7 @@ def _types() -> dict[str, Any]:
         package, _, last = name.split("/")
         kind: Any = make_idl_struct(f"{last}_", f"{package}.msg.dds_.{last}_", fields, dataclassify=False)
         kind.serialize, kind.deserialize = _serialize, classmethod(_deserialize)
+        kind.deserialize_key = classmethod(_deserialize)  # of the message that a publisher has left
         return kind
 
     time = struct("builtin_interfaces/msg/Time", sec=int32, nanosec=uint32)
@@ -135,6 +138,21 @@ def _sample(kind: Any, payload: bytes) -> Any:
     return sample
 
 
+@dataclass(frozen=True, order=True)
+class Publication:
+    """What somebody publishes.
+
+    Attributes:
+        topic: its name, as ROS has it.
+        kind: the type of its messages.
+        reliable: whether what is lost is sent again to those who want it.
+    """
+
+    topic: str
+    kind: str
+    reliable: bool
+
+
 class Participant(Closing):
     """Somebody in a ROS domain, who sees what others publish, reads and writes.
 
@@ -156,12 +174,11 @@ class Participant(Closing):
             self._participant = DomainParticipant(domain)
         self._types = _types()
         self._discovery = BuiltinDataReader(self._participant, BuiltinTopicDcpsPublication)
-        self._published: dict[Any, tuple[str, str]] = {}
-        self._open: list[Any] = []
+        self._published: dict[Any, Publication] = {}
 
-    def published(self) -> set[tuple[str, str]]:
-        """List the topics that somebody publishes, as ROS names them, with the type of their messages."""
-        from cyclonedds.core import InstanceState
+    def published(self) -> set[Publication]:
+        """List what is published, as far as it has been heard of."""
+        from cyclonedds.core import InstanceState, Policy
 
         while found := self._discovery.take(100):
             for endpoint in found:
@@ -169,16 +186,17 @@ class Participant(Closing):
                     self._published.pop(endpoint.key, None)
                 elif endpoint.topic_name.startswith("rt/"):
                     kind = endpoint.type_name.replace("::dds_::", "::").removesuffix("_").replace("::", "/")
-                    self._published[endpoint.key] = endpoint.topic_name.removeprefix("rt"), kind
+                    reliable = endpoint.qos[Policy.Reliability] != Policy.Reliability.BestEffort
+                    self._published[endpoint.key] = Publication(endpoint.topic_name.removeprefix("rt"), kind, reliable)
         return set(self._published.values())
 
-    def reader(self, topic: str, kind: str) -> "Reader":
-        """Read the newest message of a topic, whatever its publishers promise."""
+    def reader(self, topic: str, kind: str, *, reliable: bool = False) -> "Reader":
+        """Read the newest message of a topic; `reliable`: of those publishers alone that send again what is lost."""
         from cyclonedds.core import Policy, Qos
         from cyclonedds.sub import DataReader
 
         qos = Qos(
-            Policy.Reliability.BestEffort,
+            Policy.Reliability.Reliable(max_blocking_time=0) if reliable else Policy.Reliability.BestEffort,
             Policy.Durability.Volatile,
             Policy.History.KeepLast(1),
             Policy.DataRepresentation(use_cdrv0_representation=True),
@@ -206,6 +224,25 @@ class Participant(Closing):
     def close(self) -> None:
         """Leave the domain, with all readers and writers."""
         self._participant.__del__()  # the way Cyclone DDS has; once more does nothing
+
+
+def join(domain: int, environment: Environment, wrong: Wrong) -> Participant:
+    """Enter a ROS domain, as far as the environment lets ROS go.
+
+    Raises:
+        TclEdgeError: Cyclone DDS is not installed, or finds no network; of the type that `wrong` makes.
+    """
+    try:
+        from cyclonedds.core import DDSException
+    except ImportError:
+        raise wrong('ros2: needs Cyclone DDS, which is not installed: `pip install "tcl-edge[ros]"`') from None
+    try:
+        return Participant(domain, local=is_local(environment))
+    except DDSException as error:
+        raise wrong(
+            f"the ROS domain {domain} cannot be entered ({error.msg}): is there a network, and is CYCLONEDDS_URI right, "
+            "where it is set?"
+        ) from None
 
 
 class Reader:

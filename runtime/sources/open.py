@@ -15,12 +15,14 @@ from runtime.sources.files import STANDARD_INPUT, VideoSource
 from runtime.sources.pattern import PatternSource
 from runtime.sources.picture_names import in_natural_order
 from runtime.sources.pictures import Found, PictureSource, find_pictures, is_picture
+from runtime.sources.ros2 import open_ros2
 from runtime.sources.source import Source
 
 SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
 FORMS = (
     "a video file, a picture, a folder, a glob like 'shots/*.jpg', - (a video on standard input), a camera like 0, "
-    "/dev/video0 or /dev/v4l/by-id/NAME, test://cars or test://pattern"
+    "/dev/video0 or /dev/v4l/by-id/NAME, a robot's topic like ros2:/camera/image_raw, its recording like "
+    "bag:FILE?topic=/camera, test://cars or test://pattern"
 )
 
 VIDEO4LINUX = 81
@@ -44,7 +46,7 @@ def open_sources(sources: Sequence[str]) -> Source:
         folders = [Path(source) for source in sources if Path(source).is_dir()]
         return PictureSource(paths, " ".join(sources), folders, [line for part in pictures for line in part.left_out])
     for source in sources:
-        if _camera(source) is not None or source == "-":
+        if _camera(source) is not None or source == "-" or source.startswith("ros2:"):
             raise SourceNotFoundError(f"{source!r} is one of several sources, and never ends: give it alone")
         if "://" not in source and not os.path.lexists(source) and not glob.has_magic(source):
             raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")
@@ -87,6 +89,8 @@ def open_source(source: str, *, wait: bool = True) -> Source:
         return VideoSource(SHIPPED_CLIP)
     if source.startswith("test://"):
         return PatternSource(source)
+    if source.startswith("ros2:"):
+        return open_ros2(source, wait=wait)
     source = _path_of(source)
     camera = _camera(source)
     if camera is not None:
