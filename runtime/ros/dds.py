@@ -240,8 +240,8 @@ def join(domain: int, environment: Environment, wrong: Wrong) -> Participant:
         return Participant(domain, local=is_local(environment))
     except DDSException as error:
         raise wrong(
-            f"the ROS domain {domain} cannot be entered ({error.msg}): is there a network, and is CYCLONEDDS_URI right, "
-            "where it is set?"
+            f"the ROS domain {domain} cannot be entered ({error.msg}): is there a network, and is CYCLONEDDS_URI, "
+            "where it is set, right?"
         ) from None
 
 

@@ -56,6 +56,8 @@ class ChainSource(Source):
 
 def name_of(source: str) -> str:
     """Name a source after its file or folder, whatever way leads there."""
+    if source.startswith("bag:"):
+        source = source.removeprefix("bag:").rpartition("?topic=")[0] or source.removeprefix("bag:")
     if "://" in source:
         return Path(source.split("?")[0]).stem
     return Path(os.path.abspath(source)).stem or "source"  # noqa: PTH100 - of a name, which may hold a pattern

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import SourceError, SourceNotFoundError
+from runtime.sources.bag import BagSource, bag_inputs
 from runtime.sources.camera import open_camera
 from runtime.sources.chain import ChainSource
 from runtime.sources.files import STANDARD_INPUT, VideoSource
@@ -48,9 +49,13 @@ def open_sources(sources: Sequence[str]) -> Source:
     for source in sources:
         if _camera(source) is not None or source == "-" or source.startswith("ros2:"):
             raise SourceNotFoundError(f"{source!r} is one of several sources, and never ends: give it alone")
-        if "://" not in source and not os.path.lexists(source) and not glob.has_magic(source):
+        if not source.startswith("bag:") and _is_missing(source):
             raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")
     return ChainSource(sources, open_source, [path for source in sources for path in inputs_of(source)])
+
+
+def _is_missing(source: str) -> bool:
+    return "://" not in source and not os.path.lexists(source) and not glob.has_magic(source)
 
 
 def inputs_of(source: str) -> list[Path]:
@@ -58,6 +63,8 @@ def inputs_of(source: str) -> list[Path]:
     source = _path_of(source)
     if "://" in source or source == "-":
         return []
+    if source.startswith("bag:"):
+        return bag_inputs(source)
     path, found = Path(source), _pictures(source)
     inputs = [path] if path.exists() else _found(source) if glob.has_magic(source) else []
     return [*inputs, *(found.pictures if found is not None else [])]
@@ -91,6 +98,8 @@ def open_source(source: str, *, wait: bool = True) -> Source:
         return PatternSource(source)
     if source.startswith("ros2:"):
         return open_ros2(source, wait=wait)
+    if source.startswith("bag:"):
+        return BagSource(source)
     source = _path_of(source)
     camera = _camera(source)
     if camera is not None:
@@ -139,7 +148,7 @@ def _camera(source: str) -> int | str | None:
 
 def _pictures(source: str) -> Found | None:
     """List the pictures that a text means; None if it means something else."""
-    if "://" in source:
+    if "://" in source or source.startswith("bag:"):
         return None
     path = Path(source)
     if path.is_dir():
