@@ -165,6 +165,40 @@ class _Syncing:
         self._thread.join()
 
 
+def free_partial(path: Path) -> Path:
+    """Find the name under which another library may write what is to be `path`: `NAME.partial.EXT`, or with a number.
+
+    The folder that it lies in is made if need be.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
+    with _told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return next(name for name in _partial_names(path) if not os.path.lexists(name))
+
+
+def take_name(written: Path, path: Path, *, replace: bool) -> None:
+    """Give a file or folder that another library wrote its name.
+
+    Args:
+        written: complete; on the same disk.
+        path: its name.
+        replace: the file that is there.
+
+    Raises:
+        WriteError: the system refused, or something is there; what was written stays where it is.
+    """
+    with _told(written):
+        for file in [written, *written.rglob("*")]:
+            if file.is_file():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        if os.path.lexists(path) and not replace:
+            raise FileExistsError(errno.EEXIST, f"{path} was not there when this began, and is now")
+        written.replace(path)
+
+
 def _refuse_special(path: Path) -> None:
     """Refuse what a file must not take the place of: a device, a pipe."""
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -172,14 +206,18 @@ def _refuse_special(path: Path) -> None:
 
 
 def _first_free(path: Path) -> tuple[Path, BinaryIO]:
-    for number in itertools.count(1):
-        counted = "" if number == 1 else f"-{number}"
-        candidate = path.with_name(f"{path.stem}.partial{counted}{path.suffix}")
+    for candidate in _partial_names(path):
         try:
             return candidate, candidate.open("x+b")
         except FileExistsError:
             continue
     raise AssertionError("there is no last number")
+
+
+def _partial_names(path: Path) -> Iterator[Path]:
+    for number in itertools.count(1):
+        counted = "" if number == 1 else f"-{number}"
+        yield path.with_name(f"{path.stem}.partial{counted}{path.suffix}")
 
 
 def _unfinished(path: Path) -> Path:

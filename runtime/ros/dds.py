@@ -6,10 +6,11 @@ as bytes (`runtime/ros/message.py`): Cyclone DDS for Python would make a list of
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from runtime.closing import Closing
 from runtime.errors import TclEdgeError
@@ -39,6 +40,19 @@ class Wrong(Protocol):
 
     def __call__(self, message: str, /) -> TclEdgeError:
         """Make it of a message."""
+
+
+def split(text: str, allowed: Set[str], form: str, wrong: Wrong) -> tuple[str, dict[str, str]]:
+    """Take `ros2:/camera?domain=3` apart: the topic, and the options.
+
+    Raises:
+        TclEdgeError: it is not written so; of the type that `wrong` makes.
+    """
+    parts = urlsplit(text)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.netloc or options.keys() - allowed:
+        raise wrong(f"{text!r} given, expected {form}")
+    return topic_of(parts.path, wrong), options
 
 
 def topic_of(name: str, wrong: Wrong) -> str:
@@ -286,10 +300,26 @@ class Writer:
     def __init__(self, writer: Any, kind: Any) -> None:
         self._writer, self._kind = writer, kind
 
-    def write(self, message: bytes) -> None:
-        """Publish a serialised message. What a listener does not take in time is replaced, never waited for.
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens."""
+        return bool(self._writer.get_publication_matched_status().current_count)
+
+    def write(self, message: bytes) -> bool:
+        """Publish a serialised message; who listens too slowly is never waited for.
+
+        Returns:
+            Whether it went out; if not, there is no room until what went out before has arrived.
 
         Raises:
             DDSException: it is refused.
         """
-        self._writer.write(_sample(self._kind, message))
+        from cyclonedds.core import DDSException
+
+        try:
+            self._writer.write(_sample(self._kind, message))
+        except DDSException as error:
+            if error.code == DDSException.DDS_RETCODE_TIMEOUT:
+                return False
+            raise
+        return True

@@ -126,10 +126,18 @@ def bgr_message(header: Header, picture: BGR) -> Image:
     return Image(header, height, width, "bgr8", False, width * 3, np.ascontiguousarray(picture).reshape(-1))
 
 
-def encode(message: Image | CompressedImage | Labels) -> bytes:
-    """Serialise a message: four bytes that say how, then its fields, each aligned to its size, filled up to four."""
-    writer = _Writer()
+def encode(message: Image | CompressedImage | Labels, *, ros1: bool = False) -> bytes:
+    """Serialise a message.
+
+    Args:
+        message: what to send.
+        ros1: its fields as ROS 1 has them, one after the other; otherwise as CDR: four bytes that say so, then the
+            fields, each aligned to its size, filled up to four.
+    """
+    writer = _Writer(aligned=not ros1)
     header = message.header
+    if ros1:
+        writer.numbers("I", 0)  # `seq`, which ROS 1 counts itself
     # ROS 1 counts beyond 2038 in the same four bytes.
     writer.numbers("II", header.nanoseconds // SECOND & 0xFFFFFFFF, header.nanoseconds % SECOND)
     writer.text(header.frame_id)
@@ -152,8 +160,9 @@ def encode(message: Image | CompressedImage | Labels) -> bytes:
 
 
 class _Writer:
-    def __init__(self) -> None:
-        self._parts: list[bytes | memoryview] = [LITTLE]
+    def __init__(self, *, aligned: bool) -> None:
+        self._aligned = aligned
+        self._parts: list[bytes | memoryview] = [LITTLE] if aligned else []
         self._size = 0  # without the four bytes, which do not count for the alignment
 
     def numbers(self, form: str, *values: float) -> None:
@@ -162,7 +171,7 @@ class _Writer:
         self._append(struct.pack(f"<{form}", *values))
 
     def text(self, text: str) -> None:
-        data = text.encode("utf-8", "backslashreplace").replace(b"\0", b"") + b"\0"
+        data = text.encode("utf-8", "backslashreplace").replace(b"\0", b"") + b"\0" * self._aligned
         self.numbers("I", len(data))
         self._append(data)
 
@@ -175,7 +184,8 @@ class _Writer:
         return b"".join(self._parts)
 
     def _align(self, size: int) -> None:
-        self._append(bytes(-self._size % size))
+        if self._aligned:
+            self._append(bytes(-self._size % size))
 
     def _append(self, part: bytes | memoryview) -> None:
         self._parts.append(part)

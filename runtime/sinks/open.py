@@ -5,6 +5,7 @@ from pathlib import Path
 
 from runtime.errors import SinkNameError
 from runtime.sinks.arrays import ArraySink
+from runtime.sinks.bag import BagSink
 from runtime.sinks.coco import CocoSink
 from runtime.sinks.cvat import CvatSink
 from runtime.sinks.display import DisplaySink
@@ -14,6 +15,7 @@ from runtime.sinks.masks import MaskSink
 from runtime.sinks.output import Outputs, is_pattern
 from runtime.sinks.panoptic import PanopticSink
 from runtime.sinks.pictures import OverlaySink, PictureSink
+from runtime.sinks.ros2 import Ros2Sink
 from runtime.sinks.sink import Sink
 from runtime.sinks.video import VIDEOS, VideoSink
 from runtime.sources.source import Source
@@ -21,7 +23,8 @@ from runtime.sources.source import Source
 FORMS = (
     "out.mp4, out.png (one picture), a folder or out/%06d.png (a picture a frame), masks/ or masks/%06d.png "
     "(a folder named masks: class indices), masks.npz, out.json (COCO instances), out.panoptic/ (COCO panoptic), "
-    "out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, or display"
+    "out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, ros2:/segmentation (topics for a robot), "
+    "bag:out.mcap (the same, recorded), or display"
 )
 
 RECORDS = {
@@ -53,6 +56,10 @@ def open_sink(
     """
     if sink == "display":
         return DisplaySink(source)
+    if sink.startswith("ros2:"):
+        return Ros2Sink(sink, source, outputs)
+    if sink.startswith("bag:"):
+        return BagSink(sink, outputs)
     path = Path(sink)
     if "://" in sink:
         raise SinkNameError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")

@@ -53,6 +53,16 @@ class Outputs:
         if (identity := _identity(path)) is not None:
             self._replaced.add(identity)
 
+    def claim_name(self, name: str) -> None:
+        """Take what is no file, such as a topic, for a result of this run.
+
+        Raises:
+            SinkNameError: it belongs to another result of this run.
+        """
+        if name in self._claimed:
+            raise SinkNameError(f"two results would be sent to {name}: give each a name of its own")
+        self._claimed.add(name)
+
     def check(self, path: Path) -> None:
         """Tell whether a file could be claimed, without claiming it.
 

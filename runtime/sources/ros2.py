@@ -5,10 +5,9 @@ import threading
 from collections.abc import Collection
 from functools import partial
 from time import monotonic
-from urllib.parse import parse_qsl, urlsplit
 
 from runtime.errors import SourceError, SourceNotFoundError
-from runtime.ros.dds import Environment, Publication, Reader, domain_of, is_local, join, topic_of
+from runtime.ros.dds import Environment, Publication, Reader, domain_of, is_local, join, split
 from runtime.ros.message import COMPRESSED, IMAGE, decode_packed, decode_raw
 from runtime.sources.live import PATIENCE, LiveSource, Patience, Picture
 from runtime.sources.source import Stamp
@@ -142,19 +141,11 @@ def open_ros2(source: str, *, patience: Patience = PATIENCE, wait: bool = True) 
         SourceNotFoundError: it is written in another way.
         SourceError: Cyclone DDS is not installed, nobody publishes the topic, or what comes is no picture.
     """
-    parts = urlsplit(source)
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    kinds = [KINDS[options["type"]]] if options.get("type") in KINDS else list(KINDS.values())
-    unknown = options.keys() - {"type", "domain", "reliability"}
-    best_effort = options.get("reliability") == "best_effort"
-    if (
-        unknown
-        or parts.netloc
-        or (len(kinds) > 1 and "type" in options)
-        or ("reliability" in options and not best_effort)
-    ):
-        raise SourceNotFoundError(f"source {source!r} given, expected {FORM}")
-    topic = topic_of(parts.path, SourceNotFoundError)
+    topic, options = split(source, {"type", "domain", "reliability"}, FORM, SourceNotFoundError)
+    best_effort = "reliability" in options
+    if options.get("type", "raw") not in KINDS or options.get("reliability", "best_effort") != "best_effort":
+        raise SourceNotFoundError(f"{source!r} given, expected {FORM}")
+    kinds = [KINDS[options["type"]]] if "type" in options else list(KINDS.values())
     domain = domain_of(options.get("domain"), os.environ, SourceNotFoundError)
     connect = partial(Ros2Capture, topic, kinds, domain, environment=os.environ, best_effort=best_effort)
     return LiveSource(f"ros2:{topic}", connect, patience=patience, wait=wait)

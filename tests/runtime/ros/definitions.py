@@ -16,10 +16,19 @@ VISION_CLASS = "uint16 class_id\nstring class_name\n"
 LABEL_INFO = "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold\n"
 
 
-@cache
 def store() -> Any:
     """Types of ROS 2, and those of vision_msgs 4 as its files have them."""
-    types = typesys.get_typestore(typesys.Stores.ROS2_HUMBLE)
+    return _with_labels("ROS2_HUMBLE")
+
+
+def ros1_store() -> Any:
+    """Types of ROS 1, and the same."""
+    return _with_labels("ROS1_NOETIC")
+
+
+@cache
+def _with_labels(name: str) -> Any:
+    types = typesys.get_typestore(typesys.Stores[name])
     types.register(typesys.get_types_from_msg(VISION_CLASS, "vision_msgs/msg/VisionClass"))
     types.register(typesys.get_types_from_msg(LABEL_INFO, "vision_msgs/msg/LabelInfo"))
     return types

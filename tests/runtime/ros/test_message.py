@@ -21,18 +21,19 @@ from runtime.ros.message import (
     encode,
     mask_message,
 )
-from tests.runtime.ros.definitions import idl, store
+from tests.runtime.ros.definitions import idl, ros1_store, store
 
 HEADER = Header(1_700_000_000_123_456_789, "camera_optical_frame")
 ROWS = np.arange(2 * 3 * 3, dtype=np.uint8)
 
 
-def ros(message: Image | CompressedImage | Labels) -> tuple[Any, str]:
+def ros(message: Image | CompressedImage | Labels, of: Any = None) -> tuple[Any, str]:
     """The same message of rosbags' classes."""
-    types = store().types
+    types = (of or store()).types
     seconds, nanoseconds = divmod(message.header.nanoseconds, 1_000_000_000)
     time = types["builtin_interfaces/msg/Time"](seconds, nanoseconds)
-    header = types["std_msgs/msg/Header"](time, message.header.frame_id)
+    sequence = {} if of is None else {"seq": 0}
+    header = types["std_msgs/msg/Header"](**sequence, stamp=time, frame_id=message.header.frame_id)
     if isinstance(message, Labels):
         words = [types["vision_msgs/msg/VisionClass"](number, name) for number, name in enumerate(message.names)]
         return types[LABELS](header, words, message.threshold), LABELS
@@ -61,6 +62,12 @@ def test_the_bytes_are_those_of_ros(name: str) -> None:
     data = encode(MESSAGES[name])
     expected = bytes(store().serialize_cdr(*ros(MESSAGES[name])))
     assert data == expected + bytes(-len(expected) % 4)
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_bytes_are_those_of_ros_1(name: str) -> None:
+    message, kind = ros(MESSAGES[name], ros1_store())
+    assert encode(MESSAGES[name], ros1=True) == bytes(ros1_store().serialize_ros1(message, kind))
 
 
 @pytest.mark.parametrize("name", MESSAGES)
