@@ -32,6 +32,13 @@ LOCALHOST = (
 )
 """Cyclone DDS's configuration for this machine alone, as ROS 2 has it; a loopback has no multicast to be found by."""
 
+HASHES = {
+    IMAGE: "RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47",
+    COMPRESSED: "RIHS01_15640771531571185e2efc8a100baf923961a4d15d5569652e6cb6691e8e371a",
+    LABELS: "RIHS01_3d37df4015cdf660cc851c51897f2acd957e1ca6205ba0a99aebffb9406b0783",
+}
+"""ROS 2's hashes of the types, which it looks for beside a topic and warns where there is none."""
+
 Environment = Mapping[str, str]
 
 
@@ -214,6 +221,7 @@ class Participant(Closing):
             Policy.Durability.Volatile,
             Policy.History.KeepLast(1),
             Policy.DataRepresentation(use_cdrv0_representation=True),
+            Policy.Userdata(f"typehash={HASHES[kind]};".encode()),
         )
         return Reader(DataReader(self._participant, self._topic(topic, kind), qos))
 
@@ -227,6 +235,7 @@ class Participant(Closing):
             Policy.Durability.TransientLocal if latched else Policy.Durability.Volatile,
             Policy.History.KeepLast(1),
             Policy.DataRepresentation(use_cdrv0_representation=True),
+            Policy.Userdata(f"typehash={HASHES[kind]};".encode()),
         )
         return Writer(DataWriter(self._participant, self._topic(topic, kind), qos), self._types[kind])
 

@@ -1,4 +1,4 @@
-"""A robot's camera in, masks out, by the command. Oracles: a second process with Cyclone DDS, the segmenter, rosbags."""
+"""A robot's camera in, masks out, by the command. Oracles: another process with Cyclone DDS, the segmenter, rosbags."""
 
 import signal
 import subprocess
@@ -96,9 +96,7 @@ def test_pictures_in_masks_out(
         np.testing.assert_array_equal(ids(mask, expected.mask), expected.mask)
     with open_source(f"bag:{tmp_path}/out.mcap?topic=/segmentation") as recorded:  # live, so that it is whole
         frames = list(recorded)
-    assert {stamp for stamp in stamps if stamp > stamps[0]} <= {
-        frame.stamp.nanoseconds // 10**9 for frame in frames if frame.stamp is not None
-    }
+    assert set(stamps) <= {frame.stamp.nanoseconds // 10**9 for frame in frames if frame.stamp is not None}
     np.testing.assert_array_equal(frames[0].image[..., 0], expected.mask)
 
 
@@ -116,11 +114,3 @@ def test_a_bag_in_a_bag_out(picture: np.ndarray, expected: Any, tmp_path: Path) 
     assert [frame.stamp and frame.stamp.nanoseconds for frame in frames] == stamps
     for frame in frames:
         np.testing.assert_array_equal(frame.image[..., 0], expected.mask)
-
-
-def test_nobody_there_is_wrong_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROS_LOCALHOST_ONLY", "1")
-    command = [sys.executable, "-m", "runtime", f"ros2:/camera?domain={DOMAIN}", "--headless", "--classes", WORDS]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 1
-    assert f"nobody publishes /camera in the ROS domain {DOMAIN}" in done.stderr

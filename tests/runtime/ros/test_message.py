@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import SourceError
+from runtime.ros.dds import HASHES
 from runtime.ros.message import (
     COMPRESSED,
     IMAGE,
@@ -62,6 +63,11 @@ def test_the_bytes_are_those_of_ros(name: str) -> None:
     data = encode(MESSAGES[name])
     expected = bytes(store().serialize_cdr(*ros(MESSAGES[name])))
     assert data == expected + bytes(-len(expected) % 4)
+
+
+@pytest.mark.parametrize("kind", [IMAGE, COMPRESSED, LABELS])
+def test_the_hashes_are_those_of_ros(kind: str) -> None:
+    assert HASHES[kind] == store().hash_rihs01(kind)
 
 
 @pytest.mark.parametrize("name", MESSAGES)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cyclonedds.core import Policy
 
 from runtime.errors import SinkError, SinkNameError
 from runtime.ros.dds import LOCALHOST
@@ -92,6 +93,9 @@ def test_masks_overlay_and_words(robot: Publisher, found: Found) -> None:
     [words] = heard(labels)
     assert [(word.class_id, word.class_name) for word in words.class_map] == list(enumerate(result.names))
     assert {stamp_of(mask), stamp_of(overlay), stamp_of(words)} == {(10**18 + 7, "optical")}
+    [seen] = [masks.get_matched_publication_data(handle) for handle in masks.get_matched_publications()]
+    assert seen.type_name == "sensor_msgs::msg::dds_::Image_"
+    assert seen.qos[Policy.Userdata].data == f"typehash={ros.store().hash_rihs01('sensor_msgs/msg/Image')};".encode()
     sink.close(complete=True)
     sink.close(complete=True)
 
