@@ -89,8 +89,8 @@ def run(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Video file, picture, folder, glob, camera (0, /dev/video0), rtsp:// or http:// address, test://cars "
-            "or test://pattern."
+            help="Video file, picture, folder, glob, camera (0, /dev/video0), rtsp:// or http:// address, a robot's "
+            "ros2:/camera/image_raw or bag:FILE?topic=/camera, test://cars or test://pattern."
         ),
     ] = None,
     sinks: Annotated[
@@ -98,7 +98,8 @@ def run(
         typer.Argument(
             metavar="[SINK]...",
             help="out.mp4, out.png, out/ or out/%06d.png (overlay), masks/ or masks.npz (class indices), out.json or "
-            "out.panoptic/ (COCO), out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, display.",
+            "out.panoptic/ (COCO), out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, ros2:/segmentation or "
+            "bag:out.mcap (for robots), display.",
         ),
     ] = None,
     to: Annotated[

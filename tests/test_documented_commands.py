@@ -63,6 +63,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "tcl-edge 0 ": "needs a camera",
     "tcl-edge --install-completion": "changes the user's shell",
+    "tcl-edge ros2:/": "needs a robot",
     "tcl-edge words": "names a command",
     "python -m runtime": "names a command",
     "python -m runtime 0 ": "needs a camera",

@@ -1,4 +1,4 @@
-"""Where results go: video files, overlay pictures, class-index masks, a window."""
+"""Where results go: video files, overlay pictures, class-index masks, robots, a window."""
 
 from runtime.sinks.open import open_sink
 from runtime.sinks.sink import Sink

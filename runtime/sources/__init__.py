@@ -1,4 +1,4 @@
-"""Where frames come from: video files, pictures, cameras, a test pattern.
+"""Where frames come from: video files, pictures, cameras, robots, a test pattern.
 
 Files keep every frame; a camera keeps the newest and counts what it drops.
 """
