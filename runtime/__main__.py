@@ -98,8 +98,8 @@ def run(
         typer.Argument(
             metavar="[SINK]...",
             help="out.mp4, out.png, out/ or out/%06d.png (overlay), masks/ or masks.npz (class indices), out.json or "
-            "out.panoptic/ (COCO), out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, ros2:/segmentation or "
-            "bag:out.mcap (for robots), display.",
+            "out.panoptic/ (COCO), out.jsonl (a line a frame), out.labelstudio.json, out.cvat.xml, ros2:/segmentation "
+            "or bag:out.mcap (for robots), display.",
         ),
     ] = None,
     to: Annotated[

@@ -6,6 +6,7 @@ as bytes (`runtime/ros/message.py`): Cyclone DDS for Python would make a list of
 
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,20 +96,25 @@ def is_local(environment: Environment) -> bool:
     return alone or environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
 
 
+_CONFIGURING = threading.Lock()
+"""The variable belongs to the process, whose sources are opened by threads."""
+
+
 @contextmanager
 def _configured(local: bool) -> Iterator[None]:
     """Let Cyclone DDS find its configuration, which it reads when a process opens the first participant of a domain.
 
     The user's comes last, and wins.
     """
-    before = os.environ.get("CYCLONEDDS_URI")
-    os.environ["CYCLONEDDS_URI"] = ",".join(filter(None, [BUFFER, LOCALHOST if local else "", before]))
-    try:
-        yield
-    finally:
-        os.environ.pop("CYCLONEDDS_URI")
-        if before is not None:
-            os.environ["CYCLONEDDS_URI"] = before
+    with _CONFIGURING:
+        before = os.environ.get("CYCLONEDDS_URI")
+        os.environ["CYCLONEDDS_URI"] = ",".join(filter(None, [BUFFER, LOCALHOST if local else "", before]))
+        try:
+            yield
+        finally:
+            os.environ.pop("CYCLONEDDS_URI")
+            if before is not None:
+                os.environ["CYCLONEDDS_URI"] = before
 
 
 def _types() -> dict[str, Any]:
@@ -262,9 +268,10 @@ def join(domain: int, environment: Environment, wrong: Wrong) -> Participant:
     try:
         return Participant(domain, local=is_local(environment))
     except DDSException as error:
+        local = "; ROS is to stay on this machine, so that it must choose no interface" * is_local(environment)
         raise wrong(
             f"the ROS domain {domain} cannot be entered ({error.msg}): is there a network, and is CYCLONEDDS_URI, "
-            "where it is set, right?"
+            f"where it is set, right{local}?"
         ) from None
 
 
