@@ -53,7 +53,16 @@ class BundleVersionError(BundleError):
 
 
 class VocabularyError(UsageError):
-    """The words are empty, ambiguous, too long, or mean nothing to the model."""
+    """The words are empty, ambiguous, too long, or mean nothing to the model.
+
+    Args:
+        message: what was given, what was expected and what to do.
+        word: the one that is at fault, as typed or a part of it; None where it is not one alone.
+    """
+
+    def __init__(self, message: str, *, word: str | None = None) -> None:
+        super().__init__(message)
+        self.word = word
 
 
 class WordFileError(TclEdgeError):

@@ -171,10 +171,13 @@ class PhraseTokenizer:
                 within = f" in {text!r}" if part not in ("", text) else ""
                 raise VocabularyError(
                     f"the model does not know the word {part or text!r}{within}: it was never in its training texts; "
-                    "describe the thing in plain English words"
+                    "describe the thing in plain English words",
+                    word=part or text,
                 )
             if limit is not None and len(pieces) > limit:
-                raise VocabularyError(f"{text!r} is {len(pieces)} tokens long, the model reads {limit}: shorten it")
+                raise VocabularyError(
+                    f"{text!r} is {len(pieces)} tokens long, the model reads {limit}: shorten it", word=text
+                )
         return np.array([encoding.ids for encoding in encodings], np.int64)
 
     def spelled(self, phrases: Sequence[str]) -> dict[str, str]:

@@ -75,9 +75,13 @@ def parse_phrases(phrases: Words) -> tuple[str, ...]:
     parsed = _parsed(phrases)
     for word in parsed:
         if word.threshold is not None:
-            raise VocabularyError(f"the background word {str(word)!r} has a threshold: only classes may have one")
+            raise VocabularyError(
+                f"the background word {str(word)!r} has a threshold: only classes may have one", word=str(word)
+            )
         if word.name.casefold() in (DEFAULT, "none"):
-            raise VocabularyError(f"the background word {word.name!r} stands alone: give it as text, without others")
+            raise VocabularyError(
+                f"the background word {word.name!r} stands alone: give it as text, without others", word=word.name
+            )
     return tuple(phrase for word in parsed for phrase in word.phrases)
 
 
@@ -131,7 +135,7 @@ def _refuse_duplicates(phrases: Iterable[str]) -> None:
     seen: set[str] = set()
     for phrase in phrases:
         if phrase.casefold() in seen:
-            raise VocabularyError(f"the word {phrase!r} is given twice: each may name one class only")
+            raise VocabularyError(f"the word {phrase!r} is given twice: each may name one class only", word=phrase)
         seen.add(phrase.casefold())
 
 
