@@ -58,6 +58,7 @@ ARROWS = {
         "sinks": {"base", "ros", "words", "segmenter", "sources"},
         "predict": {"base", "segmenter", "sources", "sinks"},  # a method of the segmenter
         "stream": {"base", "machine", "segmenter", "sources", "sinks"},
+        "serve": {"base", "kernels", "words", "segmenter", "sources", "sinks", "stream"},
         "doctor": {"base", "engines", "sinks"},
         "benchmark": {"base", "machine", "engines", "words", "segmenter", "sources", "sinks"},
         "command": {
@@ -70,6 +71,7 @@ ARROWS = {
             "sources",
             "sinks",
             "stream",
+            "serve",
             "doctor",
         },
     },

@@ -15,7 +15,7 @@ from runtime.segmenter import Segmenter
 from runtime.serve.words import WordSettings
 from runtime.sinks.sink import Sink
 from runtime.sources.source import Frame, State
-from runtime.status import Status
+from runtime.stream.status import Status
 
 KEPT_S = 1.0
 """While nobody watches, a frame is kept so often: for whoever asks for a picture of a stream that stands still."""

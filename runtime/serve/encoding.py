@@ -14,7 +14,7 @@ from runtime.overlay import Look, draw_panel
 from runtime.segmentation import encoded_picture
 from runtime.serve.channel import Shot
 from runtime.sinks.masks import encoded_mask
-from runtime.status import Status
+from runtime.stream.status import Status
 
 JPEG_QUALITY = 80
 LONGEST_FRAME_PX, LONGEST_LABELS_PX = 1280, 512
@@ -62,12 +62,17 @@ def encoded_labels(mask: Labels) -> bytes:
     """
     height, width = mask.shape
     share = min(1, LONGEST_LABELS_PX / max(height, width))
-    size_wh = (max(round(width * share), 1), max(round(height * share), 1))
-    small: npt.NDArray[Any] = mask if share == 1 else cv2.resize(mask, size_wh, interpolation=cv2.INTER_NEAREST_EXACT)
+    small: npt.NDArray[Any] = mask
+    if share < 1:  # by integers: OpenCV's own rule is off by a pixel here and there
+        small = mask[_nearest(height, max(round(height * share), 1))][:, _nearest(width, max(round(width * share), 1))]
     if small.dtype != np.uint8:
         low, high = (small & 255).astype(np.uint8), (small >> 8).astype(np.uint8)
         small = np.stack([np.zeros_like(low), high, low], axis=-1)  # OpenCV writes BGR as RGB
     return cv2.imencode(".png", small, FASTEST_PNG)[1].tobytes()
+
+
+def _nearest(length: int, count: int) -> npt.NDArray[np.int64]:
+    return (2 * np.arange(count) + 1) * length // (2 * count)
 
 
 def painted(shot: Shot, look: Look, status: Status) -> BGR:

@@ -124,18 +124,17 @@ class Guard:
             page.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
             return page
         if request.path not in self.pages:  # a player that knows no cookies has to be answered at once
-            request["cookie"] = self._cookie_value()
             return await handler(request)
         rest = urlencode([(name, value) for name, value in request.query.items() if name != "token"])
-        request["cookie"] = self._cookie_value()
         there = request.path + "?" * bool(rest) + rest
         return web.Response(status=HTTPStatus.SEE_OTHER, headers={hdrs.LOCATION: there})
 
     async def prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """Add what every answer has."""
         response.headers.update(HEADERS)
-        if value := request.get("cookie"):
-            response.set_cookie(self.cookie, value, httponly=True, samesite="Strict", path="/")
+        if self.token is not None and _equal(request.query.get("token", ""), self.token):
+            cookie = f"{self.cookie}={self._cookie_value()}; HttpOnly; Path=/; SameSite=Strict"
+            response.headers.add(hdrs.SET_COOKIE, cookie)
 
 
 def _same(origin: str, host: str) -> bool:

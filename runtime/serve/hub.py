@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from runtime.overlay import Look
 from runtime.serve.channel import Channel, Shot
 from runtime.serve.encoding import Packet, masks, note, packet, painted_jpeg, snapshot
-from runtime.status import Status
+from runtime.stream.status import Status
 
 Made = TypeVar("Made")
 Wish = Callable[[], tuple[Hashable, Callable[[], Made]]]
@@ -140,6 +140,6 @@ class Hub:
     async def _fresh(self, once: Once[bytes], wish: Wish[bytes]) -> bytes | None:
         with self._channel.watching():
             before = 0 if self.newest is None else self.newest.number
-            if self.status().state == "live" or not before:
+            if self.status().state == "live":
                 await self.newer(before, FRESH_S)
             return None if self.newest is None else await once.get(wish)

@@ -7,9 +7,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from runtime.latency import Buckets
 from runtime.sources.source import State
-from runtime.status import Status
+from runtime.stream.latency import Buckets
+from runtime.stream.status import Status
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 Number = Callable[[Status], float | None]

@@ -17,7 +17,7 @@ from runtime.serve.hub import Hub
 from runtime.serve.limits import Limits, Rate, Viewers
 from runtime.serve.metrics import exposition
 from runtime.serve.words import hexadecimal
-from runtime.status import Status
+from runtime.stream.status import Status
 
 WELL = ("live", "ended")
 BOUNDARY = "frame"

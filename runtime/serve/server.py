@@ -175,6 +175,7 @@ class _Doorman:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._silent: dict[object, asyncio.TimerHandle] = {}
+        self._coming = 0
 
     def hears(self, request: web.Request) -> None:
         """Remember that a request came over a connection."""
@@ -184,12 +185,16 @@ class _Doorman:
     def __call__(self, runner: web.AppRunner) -> asyncio.BaseProtocol:
         server = runner.server
         assert server is not None  # it is set up
-        if len(server.connections) >= self._limits.connections:
+        if len(server.connections) + self._coming >= self._limits.connections:
             return _Refused()
-        handler = server()
-        later = asyncio.get_running_loop().call_later
-        self._silent[handler] = later(self._limits.request_s, self._hang_up, handler)
+        handler, loop = server(), asyncio.get_running_loop()
+        self._silent[handler] = loop.call_later(self._limits.request_s, self._hang_up, handler)
+        self._coming += 1  # the server counts it a moment later
+        loop.call_soon(self._come)
         return handler
+
+    def _come(self) -> None:
+        self._coming -= 1
 
     def _hang_up(self, handler: web.RequestHandler) -> None:
         del self._silent[handler]
@@ -204,6 +209,8 @@ class _Refused(asyncio.Protocol):
 
 def _listening(host: str, port: int) -> socket.socket:
     try:
+        if not 0 <= port <= 65_535:  # which the system takes modulo 65,536
+            raise OverflowError("there is no such port")
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
     except (OSError, OverflowError) as error:
