@@ -91,10 +91,16 @@ def stream(own_segmenter: Segmenter, clip: list[Frame]) -> Stream:
 
 
 @pytest.fixture
-def running(stream: Stream) -> Iterator[Stream]:
-    """The stream in a thread, some 50 frames a second."""
+def pause_s() -> float:
+    """Between two frames of a stream that runs."""
+    return 0.01
+
+
+@pytest.fixture
+def running(stream: Stream, pause_s: float) -> Iterator[Stream]:
+    """The stream in a thread."""
     stop = Event()
-    thread = Thread(target=stream.run, args=(stop, 0.01))
+    thread = Thread(target=stream.run, args=(stop, pause_s))
     thread.start()
     yield stream
     stop.set()
