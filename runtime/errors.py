@@ -10,6 +10,7 @@
     │   └── BundleVersionError      written for another version of this package
     ├── WordFileError               a word file that is damaged
     ├── FrameError                  an array that is not a picture (also a ValueError)
+    ├── LiveError                   a stream that is served elsewhere cannot be reached
     ├── EngineError                 the inference engine is missing, refused the graph or failed
     │   └── EngineOptionError       it cannot be opened in that way by anyone (also a UsageError)
     ├── SourceError                 nothing, or no longer anything, to read frames from
@@ -71,6 +72,10 @@ class WordFileError(TclEdgeError):
 
 class FrameError(TclEdgeError, ValueError):
     """The array given as a frame has a shape or dtype that is not a picture."""
+
+
+class LiveError(TclEdgeError):
+    """A stream that is served elsewhere does not answer, or not as one does."""
 
 
 class EngineError(TclEdgeError):

@@ -11,6 +11,7 @@ from rich.text import Text
 from runtime.bundle import Bundle
 from runtime.commands import FAILED, Command, console
 from runtime.engines.profile import MOST_WORDS
+from runtime.errors import UsageError
 from runtime.frame import resized
 from runtime.words.vocabulary import SAME_MEANING
 
@@ -68,7 +69,9 @@ def benchmark(
 
 @tools.command(cls=Command, no_args_is_help=True)
 def words(
-    bundle: Annotated[str, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")],
+    bundle: Annotated[
+        str | None, typer.Argument(help="Name of a shipped bundle, or path of a NAME.tclb directory.")
+    ] = None,
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[FILE]...", help="Word files to show, or to merge in this order.")
     ] = None,
@@ -77,8 +80,9 @@ def words(
         typer.Option(help="Words to add: 'cat, sofa|couch, floor:0.6', or a word list (.txt, .names, .csv)."),
     ] = None,
     background: Annotated[
-        str, typer.Option(help="Background words; 'default': the bundle's own; 'none': no background.")
-    ] = "default",
+        str | None,
+        typer.Option(help="Background words; 'default', as if left out: the bundle's own; 'none': no background."),
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Soft mask below which a pixel is background.")
     ] = None,
@@ -93,15 +97,44 @@ def words(
         Path | None, typer.Option(help="Write a word file, NAME.safetensors, for --classes of the stream.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    live: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Show or change the words of a running stream instead: its page's address."),
+    ] = None,
+    add: Annotated[list[str] | None, typer.Option(help="With --live: words to add, 'dog|puppy, cat:0.4'.")] = None,
+    remove: Annotated[list[str] | None, typer.Option(help="With --live: classes to remove, by name.")] = None,
+    replaced: Annotated[str | None, typer.Option("--set", help="With --live: words in place of all others.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="TCL_EDGE_TOKEN", help="With --live: the token of the stream.")
+    ] = None,
 ) -> None:
     """Build, merge or show vocabularies: synonyms (sofa|couch), thresholds (floor:0.6), near-duplicates."""
+    if live is not None:
+        if bundle or classes or template or output:
+            raise UsageError("--live is about a running stream: no bundle, file, --classes, --template or --output")
+        from runtime.words.live import run_live
+
+        run_live(
+            live,
+            token=token,
+            replaced=replaced,
+            removed=remove or [],
+            added=add or [],
+            background=background,
+            threshold=threshold,
+        )
+        return
+    if add or remove or replaced:
+        raise UsageError("--add, --remove and --set change a running stream: name it by --live http://HOST:PORT/")
+    if bundle is None:
+        raise UsageError("name a bundle, like `tiny`, or a running stream by --live http://HOST:PORT/")
     from runtime.words.command import run as run_words
 
     run_words(
         bundle,
         files or [],
         classes,
-        background=background,
+        background="default" if background is None else background,
         threshold=threshold,
         templates=template or [],
         near=near,
