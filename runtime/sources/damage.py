@@ -1,8 +1,6 @@
 """Whether a video was there from its beginning to its end."""
 
 import io
-import os
-import stat
 
 from av import Packet, VideoFrame, VideoStream
 
@@ -32,7 +30,7 @@ class Damage:
         file: that they lie in.
     """
 
-    def __init__(self, stream: VideoStream, file: io.FileIO) -> None:
+    def __init__(self, stream: VideoStream, file: io.RawIOBase) -> None:
         self._stream, self._file = stream, file
         self._packets = self._bad = self._in_a_row = 0
         self._begun = False
@@ -100,13 +98,13 @@ class Damage:
         return None
 
 
-def _sizes(file: io.FileIO) -> tuple[int, int]:
+def _sizes(file: io.RawIOBase) -> tuple[int, int]:
     """Give the size of a file, and the size that its header announces; 0 of what is not known."""
-    about = os.fstat(file.fileno())
-    if not stat.S_ISREG(about.st_mode):
+    if not file.seekable():
         return 0, 0
+    size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    return about.st_size, announced_size(file.read(4096))
+    return size, announced_size(file.read(4096) or b"")
 
 
 def announced_size(head: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Every frame of a video: of a file, a pipe or standard input."""
+"""Every frame of a video: of a file, a pipe, standard input or a web server."""
 
 import io
 import os
@@ -22,6 +22,7 @@ from runtime.errors import SourceError
 from runtime.forking import has_threads
 from runtime.frame import BGR, as_bgr
 from runtime.sources.damage import Damage
+from runtime.sources.http import HttpFile
 from runtime.sources.source import Frame, Source
 
 STANDARD_INPUT = Path("-")
@@ -39,21 +40,28 @@ class VideoSource(Source):
     What an edit list hides is left out. The number of frames is announced where the file has an index of them.
 
     Args:
-        path: a file, a named pipe, or `STANDARD_INPUT`.
+        video: a file, a named pipe, `STANDARD_INPUT`, or what a web server has.
+        container: where FFmpeg has opened it already; closed with the source.
 
     Raises:
         SourceError: it cannot be read, or holds no video that can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, video: Path | HttpFile, container: InputContainer | None = None) -> None:
         super().__init__()
-        self._path = None if path == STANDARD_INPUT else path
-        self._shown = "standard input" if self._path is None else str(path)
-        self._file = _open_file(self._path, self._shown)
+        self._path = video if isinstance(video, Path) and video != STANDARD_INPUT else None
+        self._file: io.RawIOBase
+        if isinstance(video, HttpFile):
+            self._shown, self._file = video.address.shown, video
+        else:
+            self._shown = "standard input" if self._path is None else str(video)
+            self._file = _open_file(self._path, self._shown)
         try:
-            self._container = self._open_container()
+            self._container = container or self._open_container()
             try:
-                self._stream = self._choose_stream()
+                self._stream = decodable(self._container, self._shown)
+                self._stream.codec_context.thread_count = min(usable_cores(), MOST_THREADS)
+                self._stream.thread_type = "AUTO"
             except BaseException:
                 self._container.close()
                 raise
@@ -75,25 +83,6 @@ class VideoSource(Source):
             return av.open(self._file, "r", options={"protocol_whitelist": "none"})
         except (av.error.FFmpegError, OSError) as error:
             raise SourceError(_unreadable(self._file, self._shown)) from error
-
-    def _choose_stream(self) -> VideoStream:
-        moving = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not moving:
-            others = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
-            raise SourceError(f"{self._shown} holds no video, but {others}: expected a file with moving pictures")
-        best = self._container.streams.best("video")
-        stream = best if isinstance(best, VideoStream) and best in moving else moving[0]
-        # PyAV gives a stream that FFmpeg has no decoder for no context.
-        if stream.codec_context is None:
-            given = shlex.quote(self._shown)
-            raise SourceError(
-                f"{self._shown} is encoded as {_codec(self._container)}, which the installed FFmpeg (of PyAV "
-                f"{av.__version__}) cannot decode. Convert it where it can be played: "
-                f"`ffmpeg -i {given} -c:v libx264 converted.mp4`"
-            )
-        stream.codec_context.thread_count = min(_cores(), MOST_THREADS)
-        stream.thread_type = "AUTO"
-        return stream
 
     def __iter__(self) -> Iterator[Frame]:
         """Yield every frame that can be decoded, once: whoever stops before the end has closed the source.
@@ -198,7 +187,7 @@ def _open_file(path: Path | None, shown: str) -> io.FileIO:
     return file
 
 
-def _unreadable(file: io.FileIO, shown: str) -> str:
+def _unreadable(file: io.RawIOBase, shown: str) -> str:
     """Say what it is instead of a video."""
     if not file.seekable():
         return (
@@ -206,7 +195,7 @@ def _unreadable(file: io.FileIO, shown: str) -> str:
             "`ffmpeg -i a.mp4 -c copy -movflags faststart b.mp4`"
         )
     file.seek(0)
-    head = file.read(1024)
+    head = file.read(1024) or b""
     if head[4:8] == b"ftyp":
         return (
             f"{shown} is damaged: an MP4 without its index at the end, so the recording or the copy was cut short; "
@@ -215,6 +204,27 @@ def _unreadable(file: io.FileIO, shown: str) -> str:
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return f"{shown} is a web page or another text in angle brackets, no video: fetch the video itself"
     return f"{shown} is no video that FFmpeg can read: check it with `ffprobe {shlex.quote(shown)}`"
+
+
+def decodable(container: InputContainer, shown: str) -> VideoStream:
+    """Choose the stream of moving pictures.
+
+    Raises:
+        SourceError: there is none, or none that can be decoded.
+    """
+    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not moving:
+        others = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise SourceError(f"{shown} holds no video, but {others}: expected a file with moving pictures")
+    best = container.streams.best("video")
+    stream = best if isinstance(best, VideoStream) and best in moving else moving[0]
+    # PyAV gives a stream that FFmpeg has no decoder for no context.
+    if stream.codec_context is None:
+        raise SourceError(
+            f"{shown} is encoded as {_codec(container)}, which the installed FFmpeg (of PyAV {av.__version__}) cannot "
+            f"decode. Convert it where it can be played: `ffmpeg -i {shlex.quote(shown)} -c:v libx264 converted.mp4`"
+        )
+    return stream
 
 
 def _codec(container: InputContainer) -> str:
@@ -229,5 +239,6 @@ def _codec(container: InputContainer) -> str:
     return names[0] if names else "something unknown"
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

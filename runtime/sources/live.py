@@ -14,6 +14,7 @@ from typing import Protocol
 from runtime.errors import SourceError
 from runtime.frame import BGR
 from runtime.rate import Rate
+from runtime.sources.address import redacted
 from runtime.sources.source import Frame, Source, Stamp, State
 
 
@@ -24,10 +25,12 @@ class Picture:
     Attributes:
         image: BGR (H,W,3) uint8, nobody else's memory.
         stamp: what the sender says about it.
+        broken: how many came before it, since the last one, that could not be decoded.
     """
 
     image: BGR
     stamp: Stamp | None = None
+    broken: int = 0
 
 
 class Capture(Protocol):
@@ -106,6 +109,8 @@ class _Connection:
                 self._arrived(picture)
         except SourceError as error:
             self.error = error
+        except Exception as error:
+            self.error = SourceError(f"{self._thread.name} cannot be read ({redacted(repr(error))})")
         finally:
             self._close()
             self.done.set()
@@ -183,6 +188,7 @@ class LiveSource(Source):
         now_s = monotonic()
         with self._changed:
             self.dropped += self._newest is not None
+            self.broken += picture.broken
             self._newest = picture, now_s
             self._last_s = now_s
             self._arrivals.add(now_s)

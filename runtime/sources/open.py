@@ -10,20 +10,24 @@ from urllib.parse import unquote, urlsplit
 
 from runtime.errors import SourceError, SourceNotFoundError
 from runtime.sources.bag import BagSource, bag_inputs
+from runtime.sources.address import Address, redacted
 from runtime.sources.camera import open_camera
 from runtime.sources.chain import ChainSource
 from runtime.sources.files import STANDARD_INPUT, VideoSource
+from runtime.sources.network import open_http
 from runtime.sources.pattern import PatternSource
 from runtime.sources.picture_names import in_natural_order
 from runtime.sources.pictures import Found, PictureSource, find_pictures, is_picture
 from runtime.sources.ros2 import open_ros2
+from runtime.sources.rtsp import open_rtsp
 from runtime.sources.source import Source
 
 SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
 FORMS = (
     "a video file, a picture, a folder, a glob like 'shots/*.jpg', - (a video on standard input), a camera like 0, "
-    "/dev/video0 or /dev/v4l/by-id/NAME, a robot's topic like ros2:/camera/image_raw, its recording like "
-    "bag:FILE?topic=/camera, test://cars or test://pattern"
+    "/dev/video0 or /dev/v4l/by-id/NAME, rtsp://HOST/PATH, http://HOST/PATH (a file, MJPEG or HLS), "
+    "a robot's topic like ros2:/camera/image_raw, its recording like bag:FILE?topic=/camera, test://cars or "
+    "test://pattern"
 )
 
 VIDEO4LINUX = 81
@@ -105,7 +109,7 @@ def open_source(source: str, *, wait: bool = True) -> Source:
     if camera is not None:
         return open_camera(camera, wait=wait)
     if "://" in source:
-        raise SourceNotFoundError(f"source {source!r} is of a kind that is not supported: expected {FORMS}")
+        return _open_address(source, wait=wait)
     pictures = _pictures(source)
     if pictures is not None:
         folders = [Path(source)] if Path(source).is_dir() else []
@@ -119,6 +123,15 @@ def open_source(source: str, *, wait: bool = True) -> Source:
         found = _found(source)
         return ChainSource([str(path) for path in found], open_source, found)
     raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")
+
+
+def _open_address(source: str, *, wait: bool) -> Source:
+    scheme = source.partition("://")[0].lower()
+    if scheme in ("rtsp", "rtsps"):
+        return open_rtsp(Address.of(source), wait=wait)
+    if scheme in ("http", "https"):
+        return open_http(Address.of(source), wait=wait)
+    raise SourceNotFoundError(f"source {redacted(source)!r} is of a kind that is not supported: expected {FORMS}")
 
 
 def _camera(source: str) -> int | str | None:

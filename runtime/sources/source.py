@@ -64,6 +64,7 @@ class Source(Closing):
         problems: what was skipped and why, one line each.
         left_out: what lies beside the frames' files and is nothing to be read here, one line a kind.
         dropped: frames of a live source that nobody fetched.
+        broken: frames of a live source that came and could not be decoded.
         reconnects: how often a live source was lost and came back.
     """
 
@@ -72,6 +73,7 @@ class Source(Closing):
     ends = True
     live = False
     dropped = 0
+    broken = 0
     reconnects = 0
     names: Sequence[str] | None = None
     inputs: Sequence[Path] = ()
