@@ -13,7 +13,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 
 from runtime.errors import SourceError
-from runtime.sources.address import Address
+from runtime.sources.address import Address, redacted
 from runtime.sources.refusal import answered, unreachable
 
 TIMEOUT_S = 10.0
@@ -211,9 +211,9 @@ class HttpFile(io.RawIOBase):
         """
         if url == self.name:
             return HttpFile(self.address, timeout_s=self._timeout_s)
+        if not url.lower().startswith(("http://", "https://")):
+            raise SourceError(f"{self.address.shown} leads to {redacted(url)}: expected http:// or https:// only")
         other = Address.of(url)
-        if other.scheme not in ("http", "https"):
-            raise SourceError(f"{self.address.shown} leads to {other.shown}: expected http:// or https:// only")
         if _server(other) == _server(self.address):
             other = replace(other, user=self.address.user, password=self.address.password)
         return HttpFile(other, timeout_s=self._timeout_s)
