@@ -14,6 +14,7 @@ from runtime.sources.address import Address, redacted
 from runtime.sources.camera import open_camera
 from runtime.sources.chain import ChainSource
 from runtime.sources.files import STANDARD_INPUT, VideoSource
+from runtime.sources.gstreamer import open_gstreamer
 from runtime.sources.network import open_http
 from runtime.sources.pattern import PatternSource
 from runtime.sources.picture_names import in_natural_order
@@ -28,6 +29,7 @@ FORMS = (
     "/dev/video0 or /dev/v4l/by-id/NAME, rtsp://HOST/PATH, http://HOST/PATH (a file, MJPEG or HLS), "
     "a robot's topic like ros2:/camera/image_raw, its recording like bag:FILE?topic=/camera, test://cars or "
     "test://pattern"
+    "gst:'PIPELINE', csi://0 (a Jetson's camera), test://cars or test://pattern"
 )
 
 VIDEO4LINUX = 81
@@ -104,6 +106,8 @@ def open_source(source: str, *, wait: bool = True) -> Source:
         return open_ros2(source, wait=wait)
     if source.startswith("bag:"):
         return BagSource(source)
+    if source.startswith(("gst:", "csi://")):
+        return open_gstreamer(source, wait=wait)
     source = _path_of(source)
     camera = _camera(source)
     if camera is not None:
