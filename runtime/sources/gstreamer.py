@@ -1,11 +1,12 @@
 """GStreamer pipelines, and a Jetson's own cameras, which come through one: in a process of its own.
 
 OpenCV of the package index has no GStreamer, and a pipeline that hangs in a driver takes nothing with it but itself.
-What comes out of it is in the GStreamer data protocol, which tells sizes, and tells them again when they change. Pictures
-are I420: at 1920 x 1080 a pipe takes half the time for them that it takes for BGR, converting them here included.
+What comes out of it is in the GStreamer data protocol, which tells sizes, and tells them again when they change.
+Pictures are I420: at 1920 x 1080 both processes together take a sixth less time for them than for BGR, and the pipe half.
 """
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -153,7 +154,7 @@ class GstreamerCapture:
             raise SourceError(f"{shown}: {launch} cannot be started ({error.strerror})") from None
         finally:
             os.close(writing)
-        self._frames = os.fdopen(reading, "rb", buffering=1 << 16)
+        self._frames = io.BufferedReader(io.FileIO(reading), 1 << 16)
         self._listener = threading.Thread(target=self._listen, name=f"{shown}, messages", daemon=True)
         self._listener.start()
 
@@ -174,13 +175,15 @@ class GstreamerCapture:
             while True:
                 head = b"" if self._closed else self._frames.read(HEAD_BYTES)
                 if len(head) < HEAD_BYTES:
-                    return self._ended()
+                    self._check_end()
+                    return None
                 kind, size = int.from_bytes(head[4:6], "big"), int.from_bytes(head[6:10], "big")
                 if head[0] != 1 or size > 3 * LONGEST_SIDE**2:
                     raise SourceError(f"{self._shown} sent something else than pictures: {head[:16]!r}")
                 content = np.empty(size, np.uint8)
-                if self._frames.readinto(memoryview(content)) < size:
-                    return self._ended()
+                if self._frames.readinto(content.data) < size:
+                    self._check_end()
+                    return None
                 if kind == CAPS:
                     self._size = self._size_in(bytes(content))
                 elif kind == BUFFER:
@@ -197,7 +200,7 @@ class GstreamerCapture:
         return height, width
 
     def _bgr(self, planes: npt.NDArray[np.uint8]) -> BGR:
-        """Make BGR (H,W,3) of brightness and twice a quarter of colours, whose rows GStreamer begins at multiples of 4."""
+        """Make BGR (H,W,3) of brightness and twice a quarter of colours, in rows of multiples of 4 bytes."""
         height, width = self._size
         tall, wide = height + height % 2, width + width % 2
         bright, coloured = -(-width // 4) * 4, -(-wide // 8) * 4  # bytes of a row
@@ -214,8 +217,8 @@ class GstreamerCapture:
         bgr = self._reformatter.reformat(image, format="bgr24", src_colorspace=Colorspace.ITU709).to_ndarray()
         return as_bgr(np.ascontiguousarray(bgr[:height, :width]))
 
-    def _ended(self) -> None:
-        """Find out why there is nothing more.
+    def _check_end(self) -> None:
+        """See why there is nothing more.
 
         Raises:
             SourceError: it did not come to its end.
@@ -241,8 +244,8 @@ class GstreamerCapture:
             raise SourceError(f"{self._shown}: GStreamer has no element {missing[1]!r} here: {way}")
         if "could not link" in told:
             raise SourceError(
-                f"{self._shown} does not fit together: expected raw video at its end, so decode it there, and leave the "
-                f"sink out ({told})"
+                f"{self._shown} does not fit together: expected raw video at its end: decode it there, and leave "
+                f"the sink out ({told})"
             )
         how = (
             "was ended by signal " + str(-status)

@@ -1,4 +1,4 @@
-"""Pipelines in a process of their own. Oracles: GStreamer's test pictures and what they are said to show; the system."""
+"""Pipelines in a process of their own. Oracles: what GStreamer's test pictures are said to show; the system."""
 
 import os
 import shutil
@@ -89,7 +89,7 @@ def test_a_pipeline_that_comes_to_its_end_has_ended() -> None:
 
 @needs_gstreamer
 def test_a_pipeline_that_is_killed_or_hangs_is_run_again_and_leaves_nothing_behind() -> None:
-    threads, files = threading.active_count(), len(os.listdir("/dev/fd"))
+    threads, files = threading.active_count(), len(list(Path("/dev/fd").iterdir()))
     with open_gstreamer("gst:videotestsrc is-live=true ! video/x-raw,width=64,height=48", patience=QUICK) as source:
         (first,) = children()
         os.kill(first, signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_a_pipeline_that_is_killed_or_hangs_is_run_again_and_leaves_nothing_behi
         assert until(lambda: source.reconnects == 2)
     assert until(lambda: not children())
     assert until(lambda: threading.active_count() == threads)
-    assert until(lambda: len(os.listdir("/dev/fd")) == files)
+    assert until(lambda: len(list(Path("/dev/fd").iterdir())) == files)
 
 
 @needs_gstreamer
