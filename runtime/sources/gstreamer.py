@@ -2,7 +2,7 @@
 
 OpenCV of the package index has no GStreamer, and a pipeline that hangs in a driver takes nothing with it but itself.
 What comes out of it is in the GStreamer data protocol, which tells sizes, and tells them again when they change.
-Pictures are I420: at 1920 x 1080 both processes together take a sixth less time for them than for BGR, and the pipe half.
+Pictures are I420: at 1920 x 1080 both processes together take a sixth less time than for BGR, and the pipe half of it.
 """
 
 import contextlib

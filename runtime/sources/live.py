@@ -61,7 +61,8 @@ class Patience:
 
     Attributes:
         stale: for a picture, before the one before no longer counts as live.
-        lost: for a picture, before the connection is given up; four times the usual interval where that is longer.
+        lost: for a picture, before the connection is given up; four times the usual interval where that is longer, and
+            twice as long each time where one is lost soon after its first picture: a camera may be slow.
         first: for the first picture of a connection: an encoder may be between key frames.
         retry: until it is opened again for the first time; then twice as long each time, and up to as much again.
         longest: between two attempts.
@@ -75,6 +76,10 @@ class Patience:
 
 
 PATIENCE = Patience()
+
+
+FEW = 5
+"""Pictures, whose rhythm says less than what is announced: a server may send all that it has in store at first."""
 
 
 class _Connection:
@@ -93,8 +98,15 @@ class _Connection:
 
     @property
     def interval_s(self) -> float:
-        """Seconds from picture to picture, on average."""
-        return (self.last_s - self.begun_s) / self.pictures if self.pictures > 1 else 0.0
+        """Seconds from picture to picture: on average, or as announced as long as there are few."""
+        measured_s = (self.last_s - self.begun_s) / max(self.pictures - 1, 1)
+        return max(measured_s, 1 / self.fps) if self.fps and self.pictures < FEW else measured_s
+
+    @property
+    def fps(self) -> float | None:
+        """Pictures per second as announced, None if that means nothing."""
+        rate = None if self.capture is None else self.capture.fps
+        return rate if rate is not None and 0 < rate <= 1000 else None  # NaN, too, is no rate
 
     def _run(self) -> None:
         try:
@@ -112,8 +124,10 @@ class _Connection:
         except Exception as error:
             self.error = SourceError(f"{self._thread.name} cannot be read ({redacted(repr(error))})")
         finally:
-            self._close()
-            self.done.set()
+            try:
+                self._close()
+            finally:
+                self.done.set()
 
     def give_up(self) -> None:
         """Let go without waiting: closing, too, may hang."""
@@ -173,6 +187,9 @@ class LiveSource(Source):
         self._last_s: float | None = None
         self._arrivals = Rate()
         self._stopping = False
+        self._arrivals = _Rate()
+        self._stopping = self._came_before = False
+        self._hasty = 0  # connections in a row that were lost to silence soon after their first picture
         self._error: SourceError | None = None
         self._hanging: list[_Connection] = []
         self._connection = self._open()
@@ -210,12 +227,7 @@ class LiveSource(Source):
                     + ("ended before its first picture" if ended else f"sent no picture in {self._patience.first:g} s")
                     + ": is it switched on, and sending?"
                 )
-        self._take_rate()
-
-    def _take_rate(self) -> None:
-        capture = self._connection.capture
-        rate = capture.fps if capture is not None else None
-        self.fps = rate if rate is not None and 0 < rate <= 1000 else None  # NaN, too, is no rate
+        self.fps = connection.fps
 
     def _watch(self) -> None:
         """Notice what no longer sends, and open it again."""
@@ -223,15 +235,18 @@ class LiveSource(Source):
         while not self._stopping:
             connection = self._connection
             connection.done.wait(0.05)
-            if connection.pictures and failures:
-                failures = 0
-                self.reconnects += 1
-                self._take_rate()
+            if connection.pictures:
+                self.fps = connection.fps
+                self.reconnects += failures > 0 and self._came_before
+                self._came_before, failures = True, 0
             if not self._is_lost(connection):
                 continue
             if connection.done.is_set() and connection.error is None and connection.pictures:
                 self._set_state("ended")
                 return
+            if connection.pictures and not connection.done.is_set():
+                short = connection.last_s - connection.begun_s < self._patience.lost
+                self._hasty = self._hasty + 1 if short else 0
             self._error = connection.error
             self._set_state("reconnecting")
             connection.give_up()
@@ -259,7 +274,10 @@ class LiveSource(Source):
             if silent_s > max(self._patience.stale, 3 * connection.interval_s):
                 self._state = "stale"
                 self._changed.notify_all()
-        return silent_s > max(self._patience.lost, 4 * connection.interval_s)
+        waited_s = min(
+            self._patience.lost * 2.0 ** min(self._hasty, 30), max(self._patience.first, self._patience.lost)
+        )
+        return silent_s > max(waited_s, 4 * connection.interval_s)
 
     def _delay_s(self, failures: int) -> float:
         """Pace the attempts: twice as long each time, and up to as much again by chance."""
@@ -297,8 +315,10 @@ class LiveSource(Source):
         return None if self._error is None else str(self._error)
 
     def stop(self) -> None:
-        """End the iteration."""
+        """End the iteration, also one that waits."""
         self._stopping = True
+        with self._changed:
+            self._changed.notify_all()
 
     def frames(self, tick_s: float) -> Iterator[Frame | None]:
         """Yield the newest picture each time, and None after `tick_s` seconds without a new one.
@@ -310,7 +330,7 @@ class LiveSource(Source):
         index = 0
         while not self._stopping:
             with self._changed:
-                if self._newest is None and self._state not in ("ended", "failed"):
+                if self._newest is None and self._state not in ("ended", "failed") and not self._stopping:
                     self._changed.wait(tick_s)
                 newest, self._newest = self._newest, None
                 state = self._state
@@ -343,8 +363,36 @@ class LiveSource(Source):
 
     def close(self) -> None:
         """Stop reading and let the camera go; a driver that hangs is left to its thread."""
-        self._stopping = True
+        self.stop()
+        if self._watcher.is_alive():  # first, as it may be about to open another connection
+            self._watcher.join(CLOSING_S)
         self._connection.give_up()
         self._connection.join(CLOSING_S)
         if self._watcher.is_alive():
             self._watcher.join(CLOSING_S)
+
+
+class _Rate:
+    """Counts events in seconds of the clock; the last few whole ones are the rate."""
+
+    WINDOW_S = 5
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+        self._first_s: float | None = None
+
+    def add(self, now_s: float) -> None:
+        self._first_s = now_s if self._first_s is None else self._first_s
+        second = int(now_s)
+        self._counts[second] = self._counts.get(second, 0) + 1
+        if len(self._counts) > self.WINDOW_S + 1:
+            self._counts = {then: count for then, count in self._counts.items() if then >= second - self.WINDOW_S}
+
+    def per_second(self, now_s: float) -> float | None:
+        if self._first_s is None:
+            return None
+        second = int(now_s)
+        whole = [
+            self._counts.get(then, 0) for then in range(max(second - self.WINDOW_S, int(self._first_s) + 1), second)
+        ]
+        return sum(whole) / len(whole) if whole else None
