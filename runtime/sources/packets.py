@@ -34,7 +34,6 @@ class PacketCapture:
         returns: whether the end of the stream means that it is lost, not over.
         interrupt: wakes a read of the container from another thread.
         released: called when it is closed.
-        explain: turns an error of FFmpeg into one of ours.
 
     Raises:
         SourceError: there is no video in it that can be decoded; the container is closed.
@@ -48,11 +47,9 @@ class PacketCapture:
         returns: bool = True,
         interrupt: Callable[[], None] = lambda: None,
         released: Callable[[], None] = lambda: None,
-        explain: Callable[[av.error.FFmpegError], SourceError] | None = None,
     ) -> None:
         self._container, self._shown, self._returns = container, shown, returns
         self._interrupt, self._released = interrupt, released
-        self._explain = explain or (lambda error: SourceError(f"{shown} was lost ({error.strerror})"))
         self._reading = threading.Lock()
         self._closed = False
         self._process = has_threads(self)
@@ -98,7 +95,7 @@ class PacketCapture:
                 return False
             lost = SourceError(f"{self._shown} has ended the stream: does the server still run?")
         except av.error.FFmpegError as error:
-            lost = self._explain(error)
+            lost = SourceError(f"{self._shown} was lost ({error.strerror})")
         if lost is not None:
             raise lost  # here, where the exception with the address has been left
         try:

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from time import monotonic
 
 import av
 
@@ -54,14 +55,16 @@ def connect(address: Address) -> PacketCapture:
     if address.scheme == "rtsps":
         options |= {"tls_verify": "1", "ca_file": ssl.get_default_verify_paths().cafile or ""}
     problem: SourceError | None = None
+    begin_s = monotonic()
     with av.logging.Capture():  # what FFmpeg tells holds the address with its password
         try:
             container = av.open(address.with_password, "r", format="rtsp", options=options, timeout=TIMEOUT_S)
         except (av.error.FFmpegError, OSError) as error:
-            problem = _explain(address, error)
+            late = monotonic() - begin_s > 0.9 * TIMEOUT_S  # which FFmpeg takes for a strange answer
+            problem = _explain(address, TimeoutError() if late else error)
     if problem is not None:
         raise problem  # here, where the exception with the address has been left
-    return PacketCapture(container, address.shown, explain=lambda error: _explain(address, error))
+    return PacketCapture(container, address.shown)
 
 
 def _explain(address: Address, error: Exception) -> SourceError:

@@ -1,7 +1,8 @@
 """An RTSP server for the tests, run by the system's Python, which has GStreamer's bindings.
 
 It prints its ports, the first for all and the second for who knows the password, and ends when its standard input does.
-Paths: /steady, /sizes (changes its size), /slow (one picture every two seconds), and /secret of the second.
+Paths: /steady, /sizes (changes its size), /jumps (its times do), /slow (a picture every two seconds), and /secret of the
+second.
 """
 
 import sys
@@ -50,6 +51,24 @@ class Sizes(GstRtspServer.RTSPMediaFactory):
         GLib.timeout_add(700, change)
 
 
+JUMPS = pipeline().replace(" ! x264enc", " ! identity name=jump ! x264enc")
+
+
+class Jumps(GstRtspServer.RTSPMediaFactory):
+    """Its clock is put forward by an hour and back."""
+
+    def do_configure(self, media: GstRtspServer.RTSPMedia) -> None:
+        jump = media.get_element().get_by_name_recurse_up("jump") or media.get_element().get_by_name("jump")
+        number = [0]
+
+        def change() -> bool:
+            number[0] += 1
+            jump.set_property("ts-offset", 3600 * Gst.SECOND * (number[0] % 2))
+            return number[0] < 100
+
+        GLib.timeout_add(400, change)
+
+
 def serving(port: str) -> GstRtspServer.RTSPServer:
     server = GstRtspServer.RTSPServer.new()
     server.set_address("127.0.0.1")
@@ -88,6 +107,7 @@ def main() -> None:
         ("/steady", GstRtspServer.RTSPMediaFactory.new(), pipeline()),
         ("/slow", GstRtspServer.RTSPMediaFactory.new(), pipeline("1/2", 1)),
         ("/sizes", Sizes(), SIZES),
+        ("/jumps", Jumps(), JUMPS),
     ):
         factory.set_launch(launch)
         server.get_mount_points().add_factory(path, factory)

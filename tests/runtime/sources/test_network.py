@@ -1,5 +1,6 @@
 """Streams behind HTTP. Oracles: pictures that the test sends; the file that HLS was cut from."""
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -270,30 +271,33 @@ def test_hls_that_goes_on_is_live_and_ends_when_it_says_so(pieces: Path, web: We
 
 @pytest.fixture
 def endless(web: Web) -> Iterator[Web]:
-    """An MPEG transport stream without a length, ten pictures a second."""
+    """An MPEG transport stream without a length, 25 pictures a second, whose times jump forward and back by hours."""
     stop = threading.Event()
 
     def page(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
         request.end_headers()
         request.close_connection = True
-        with av.open(request.wfile, "w", format="mpegts") as container:
-            stream = container.add_stream("mpeg2video", rate=25)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-            stream.codec_context.gop_size = 5
-            for number in range(1000):
-                image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number % 200, np.uint8), format="bgr24")
-                container.mux(stream.encode(image))
-                request.wfile.flush()
-                if stop.wait(0.04):
-                    return
+        for begin in itertools.cycle([0, 25 * 3600 * 5, 25 * 60]):
+            with av.open(request.wfile, "w", format="mpegts") as container:
+                stream = container.add_stream("mpeg2video", rate=25)
+                stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+                stream.codec_context.gop_size = 5
+                for number in range(15):
+                    image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * number, np.uint8), format="bgr24")
+                    image.pts, image.time_base = begin + number, Fraction(1, 25)
+                    container.mux(stream.encode(image))
+                    request.wfile.flush()
+                    if stop.wait(0.04):
+                        return
 
     web.pages["/ts"] = page
     yield web
     stop.set()
 
 
-def test_a_stream_without_a_length_is_live(endless: Web) -> None:
+def test_a_stream_without_a_length_is_live_and_its_times_do_not_matter(endless: Web) -> None:
     with open_source(f"{endless.root}/ts") as source:
         assert isinstance(source, LiveSource)
-        assert [image.shape for image in images(source, 5)] == [(48, 64, 3)] * 5
+        assert [image.shape for image in images(source, 50)] == [(48, 64, 3)] * 50
+        assert source.reconnects == 0
