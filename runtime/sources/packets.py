@@ -17,8 +17,8 @@ from runtime.frame import as_bgr
 from runtime.sources.files import decodable, usable_cores
 from runtime.sources.live import Picture
 
-OPTIONS = {"flags": "low_delay", "analyzeduration": "500000", "probesize": "500000"}
-"""For opening one. What is read to find out about the stream is decoded, too (no `nobuffer`): it holds the key frame
+OPTIONS = {"flags": "low_delay", "analyzeduration": "100000", "probesize": "500000"}
+"""For opening one within a fifth of a second. What is read to find out about the stream is decoded, too (no `nobuffer`): it holds the key frame
 that all up to the next one build upon."""
 
 
@@ -116,7 +116,7 @@ class PacketCapture:
         if os.getpid() != self._process:
             return
         self._interrupt()
-        with self._reading:
+        with self._reading, av.logging.Capture():
             self._images.clear()
             self._container.close()
             self._released()

@@ -21,9 +21,9 @@ ENCODE = (
 )
 
 
-def pipeline(rate: str = "25/1", keys: int = 12, more: str = "") -> str:
+def pipeline(rate: str = "25/1", keys: int = 12) -> str:
     source = f"videotestsrc is-live=true pattern=ball ! video/x-raw,width=160,height=120,framerate={rate},format=I420"
-    return f"( {source} ! {more} {ENCODE.format(keys=keys)} )"
+    return f"( {source} ! {ENCODE.format(keys=keys)} )"
 
 
 SIZES = (
@@ -36,7 +36,7 @@ class Sizes(GstRtspServer.RTSPMediaFactory):
     """Its pictures are wider or taller from time to time."""
 
     def do_configure(self, media: GstRtspServer.RTSPMedia) -> None:
-        caps = media.get_element().get_by_name_recurse_up("caps") or media.get_element().get_by_name("caps")
+        caps = media.get_element().get_by_name("caps")
         number = [0]
 
         def change() -> bool:
@@ -51,22 +51,18 @@ class Sizes(GstRtspServer.RTSPMediaFactory):
         GLib.timeout_add(700, change)
 
 
-JUMPS = pipeline().replace(" ! x264enc", " ! identity name=jump ! x264enc")
-
-
 class Jumps(GstRtspServer.RTSPMediaFactory):
     """Its clock is put forward by an hour and back."""
 
     def do_configure(self, media: GstRtspServer.RTSPMedia) -> None:
-        jump = media.get_element().get_by_name_recurse_up("jump") or media.get_element().get_by_name("jump")
         number = [0]
 
-        def change() -> bool:
+        def put(_: Gst.Pad, found: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
             number[0] += 1
-            jump.set_property("ts-offset", 3600 * Gst.SECOND * (number[0] % 2))
-            return number[0] < 100
+            found.get_buffer().pts += 3600 * Gst.SECOND * (number[0] // 10 % 2)
+            return Gst.PadProbeReturn.OK
 
-        GLib.timeout_add(400, change)
+        media.get_element().get_by_name("pay0").get_static_pad("sink").add_probe(Gst.PadProbeType.BUFFER, put)
 
 
 def serving(port: str) -> GstRtspServer.RTSPServer:
@@ -107,7 +103,7 @@ def main() -> None:
         ("/steady", GstRtspServer.RTSPMediaFactory.new(), pipeline()),
         ("/slow", GstRtspServer.RTSPMediaFactory.new(), pipeline("1/2", 1)),
         ("/sizes", Sizes(), SIZES),
-        ("/jumps", Jumps(), JUMPS),
+        ("/jumps", Jumps(), pipeline()),
     ):
         factory.set_launch(launch)
         server.get_mount_points().add_factory(path, factory)
