@@ -1,7 +1,8 @@
 """From a graph module to the bytes of an ONNX file with named, documented dimensions."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,7 @@ def trace(
                 f"sample {name} has shape {tuple(tensor.shape)}, expected at least 2 in axes {sorted(free)}"
             )
         dynamic.append(dict.fromkeys(free, torch.export.Dim.DYNAMIC))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _nothing_in_place(graph):
         warnings.simplefilter("ignore")  # the exporter's notes about itself; what matters is compared afterwards
         program = torch.onnx.export(
             graph.eval(),
@@ -83,6 +84,23 @@ def trace(
         )
     assert program is not None
     return program
+
+
+@contextmanager
+def _nothing_in_place(graph: nn.Module) -> Iterator[None]:
+    """Have activations give new tensors for a while.
+
+    The tracer takes those that overwrite their input apart, which is a third of its time for a network full of them, and
+    writes the same operators in the end.
+    """
+    overwriting = [module for module in graph.modules() if getattr(module, "inplace", False)]
+    for module in overwriting:
+        module.inplace = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for module in overwriting:
+            module.inplace = True  # type: ignore[assignment]
 
 
 def _check_size(weights: Iterable[Any]) -> None:

@@ -184,10 +184,10 @@ def test_what_is_not_run_is_understood(command: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, cache_home: Path, operators_read_once: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the pages take for granted: a short video, photographs, words, an evaluation set, the checkout's recipes."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))  # what one page traced
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))  # what another page traced
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     capture = cv2.VideoCapture(str(SHIPPED_CLIP))
     picture = cv2.resize(capture.read()[1], (160, 90))

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from export.build import export_bundle
 from export.errors import DamagedSubjectError
 from export.options import Options
+from export.stages import Stages, default_folder
 from export.subject import load_subject
 from runtime import Segmenter
 from runtime.errors import VocabularyError
@@ -42,10 +43,13 @@ def scene(tmp_path: Path) -> Path:
     return tmp_path / "images" / "scene.png"
 
 
-def test_it_is_exported_with_words_that_change(directory: str, scene: Path, tmp_path: Path) -> None:
-    # A fixed size is traced in half the time, and belongs to no part of what is compared.
+@pytest.mark.usefixtures("operators_read_once")
+def test_it_is_exported_with_words_that_change(
+    directory: str, scene: Path, cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))  # the commands of README train the same model and trace it
     subject = load_subject(ModelChoice(directory))
-    bundle = export_bundle(subject, None, tmp_path / "toy.tclb", Options(size=(48, 48)))
+    bundle = export_bundle(subject, None, tmp_path / "toy.tclb", Options(), stages=Stages(default_folder()))
     assert bundle.manifest.source.model == "model"
     model = load_model(ModelChoice(directory)).model
     frame = np.asarray(Image.open(scene))[..., ::-1]

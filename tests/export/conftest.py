@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
-from export.stages import Stages
+from export.stages import Stages, default_folder
 from export.subject import Subject
 from runtime.bundle import BackgroundSpec, TextSpec
 from tcl_core import TCL, DenseEncoder, Grounder, Preprocess, TextEncoder
@@ -55,10 +55,17 @@ class ToyTextEncoder(TextEncoder):
         return (self.table(tokens) * present).sum(1) / present.sum(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _read_once(operators_read_once: None) -> None:
+    """Most tests here trace."""
+
+
 @pytest.fixture(scope="session")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+def stages(cache_home: Path) -> Stages:
     """Traces are kept from test to test: tracing is most of the time."""
-    return Stages(tmp_path_factory.mktemp("stages"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        return Stages(default_folder())
 
 
 @pytest.fixture

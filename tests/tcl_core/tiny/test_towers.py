@@ -232,6 +232,7 @@ def test_lexicon_survives_the_file(with_lexicon: TCL, tmp_path: Path) -> None:
 
 # The exporter itself, inside torch, still calls what its own newer version deprecates.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.usefixtures("operators_read_once")
 @pytest.mark.parametrize("which", ["tiny", "with_lexicon"])
 def test_text_tower_exports_with_any_number_and_length(
     which: str, request: pytest.FixtureRequest, tmp_path: Path
