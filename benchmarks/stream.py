@@ -162,7 +162,7 @@ def aged(seconds: float, threads: int) -> Iterator[str]:
         stream(source, segmenter, [Painted()], monitor=monitor, stop=stop)
     p50, p90, p99 = monitor.latency.percentiles()["end to end"]
     yield f"A camera at {rate:.1f} fps for {seconds:.0f} s: {monitor.latency.frames} frames, {source.dropped} dropped;"
-    yield f"from arrival to the painted frame p50 {p50:.1f} ms, p90 {p90:.1f} ms, p99 {p99:.1f} ms: {p99 / p50:.1f} x p50."
+    yield f"from arrival to the painted frame p50 {p50:.1f} ms, p90 {p90:.1f}, p99 {p99:.1f}: {p99 / p50:.1f} x p50."
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """The command `python -m runtime SOURCE [SINK ...]`; with the name of a tool instead of a source, that tool."""
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,40 +12,25 @@ from time import perf_counter
 from types import FrameType
 from typing import Annotated
 
-import cv2
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from runtime.bundle import Bundle
+from runtime.arguments import files_among, refuse_sources_as_sinks, sources_and_sinks
+from runtime.assembly import Address, Assembly, Wishes
 from runtime.command_line import StreamCommand, read_config
 from runtime.commands import FAILED, STOPPED, console, stop_signals
 from runtime.engines.choice import AUTO
-from runtime.engines.open import open_chosen
-from runtime.engines.profile import MOST_WORDS
-from runtime.errors import SinkNameError, UsageError
+from runtime.errors import UsageError
 from runtime.job import Job, run_jobs
 from runtime.overlay import Look
-from runtime.report import count_of_frames, report_latency, report_partial, report_problems, report_words
-from runtime.segmenter import MOST_THREADS, Segmenter
+from runtime.report import report, report_partial
+from runtime.segmenter import MOST_THREADS
 from runtime.sinks.keys import HELP
-from runtime.sinks.open import open_sink
-from runtime.sinks.output import Outputs
-from runtime.sinks.video import VIDEOS
-from runtime.sources.loop import LoopSource
-from runtime.sources.open import open_source, open_sources
-from runtime.sources.source import Source
-from runtime.stream.monitor import Monitor
-from runtime.stream.schedule import Change, Schedule, parse_duration
-from runtime.stream.stats import StatsLog
-from runtime.temporal import Temporal
+from runtime.stream.schedule import Change, parse_duration
 from runtime.tools import TOOLS, tools
 from runtime.version import __version__
 
 app = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
-
-SOURCE = "{source}"
-"""In the name of a sink: the name of its source."""
-NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 EPILOG = """
 [bold]Examples[/bold]
@@ -185,189 +169,61 @@ def run(
     ] = False,
 ) -> None:
     """Segment any words in a video stream and print where the time went."""
-    given, names = _sources_and_sinks(source, sinks, to, sources, window=not headless and serve is None)
+    given, names = sources_and_sinks(source, sinks, to, sources, window=not headless and serve is None)
     if headless and "display" in names:
         raise UsageError("--headless and the sink `display` contradict each other: leave one out")
     if source is not None and not to and not sources:
-        _refuse_sources_as_sinks(source, names, overwrite)
-    changes = [Change.parse(text) for text in classes_at or ()]
-    segment_s = None if segment is None else parse_duration(segment)
-    if segment_s is not None and not any(Path(name).suffix.lower() in VIDEOS for name in names):
-        raise UsageError("--segment cuts videos into pieces, and no result is one: name one, like out.mp4")
-    look = Look(alpha, legend, outline)
-    if threads is not None:
-        cv2.setNumThreads(threads)
+        refuse_sources_as_sinks(source, names, overwrite)
+    wishes = Wishes(
+        sources=given,
+        sinks=names,
+        bundle=bundle,
+        classes=classes,
+        changes=[Change.parse(text) for text in classes_at or ()],
+        background=background,
+        threshold=threshold,
+        size=imgsz,
+        provider=provider,
+        threads=threads,
+        refine=refine,
+        temporal=temporal,
+        keyframe=keyframe,
+        look=Look(alpha, legend, outline),
+        loop=loop,
+        address=None if serve is None else Address.parse(serve),
+        token=token,
+        segment_s=None if segment is None else parse_duration(segment),
+        stats=stats,
+        read=files_among(classes, background, str(config) if config else None),
+        overwrite=overwrite,
+    )
     with ExitStack() as stack:
-        wait = serve is None and len(given) == 1  # somebody who looks at a page sees that a camera is not there yet
-        opened = {name: stack.enter_context(_open(texts, loop=loop, wait=wait)) for name, texts in given.items()}
-        inputs = [path for frames in opened.values() for path in frames.inputs]
-        outputs = Outputs([*inputs, *_files(classes, background, str(config) if config else None)], overwrite)
-        model = Bundle.open(bundle)
-        engine = choice = None
-        if len(opened) > 1:  # which all of them share
-            engine, choice = open_chosen(model, size=imgsz, provider=provider, threads=threads, words=MOST_WORDS)
-            stack.enter_context(engine)
-        segmenters = {
-            name: stack.enter_context(
-                Segmenter(
-                    model,
-                    classes,
-                    background=background,
-                    threshold=threshold,
-                    provider=provider if engine is None else None,
-                    threads=threads,
-                    size=imgsz,
-                    refine=refine,  # type: ignore[arg-type] # checked by the segmenter
-                    temporal=Temporal(weight=temporal, keyframe=keyframe) if temporal or keyframe > 1 else None,
-                    engine=engine,
-                )
-            )
-            for name in opened
-        }
-        for segmenter in segmenters.values():
-            choice = choice or segmenter.provider
-            _try_words(segmenter, classes, changes)
+        stream = stack.enter_context(Assembly(wishes))
         if provider == AUTO:
-            console.print(f"provider: {choice}", markup=False, soft_wrap=True)
-        stop = stack.enter_context(_stop_on_signal())  # not before: Ctrl-C has to end the build of an engine
-        jobs = []
-        for name, frames in opened.items():
-            monitor, segmenter = Monitor(frames), segmenters[name]
-            job = Job(name, frames, segmenter, monitor, look, stop.asked)
-            job.sinks = [
-                open_sink(_for_source(sink, name), frames, segmenter.names, outputs, segment_s=segment_s)
-                for sink in names
-            ]
-            fixed = next((text for text, sink in zip(names, job.sinks, strict=True) if sink.one_word_list), None)
-            if changes and fixed is not None:
-                raise SinkNameError(
-                    f"{fixed} is read with one list of words, and --classes-at changes them: use out.jsonl"
-                )
-            job.schedule = Schedule(changes, segmenter.set_classes)
-            jobs.append(job)
-        for job in jobs if stats is not None else ():  # last: a refused run touches no log
-            job.stats = stack.enter_context(StatsLog(Path(_for_source(stats or "", job.name)), outputs, job.monitor))
+            console.print(f"provider: {stream.provider}", markup=False, soft_wrap=True)
+        stop = stack.enter_context(_stop_on_signal(stream.jobs))  # not before: Ctrl-C has to end the build of an engine
+        stream.begin()
+        if stream.address is not None:
+            console.print(f"page: {stream.address}", markup=False, soft_wrap=True)
         progress = stack.enter_context(_progress())
-        for job in jobs:
+        for job in stream.jobs:
             job.advance = progress(job.name or "segmenting", job.source.count)
+        stream.notifier.ready()
         try:
-            run_jobs(jobs)
+            run_jobs(stream.jobs)
         finally:
-            for job in jobs:
+            stream.notifier.stopping()
+            for job in stream.jobs:
                 report_partial(job.sinks)
-    _report(jobs, [name for name in names if name != "display"], stop.signal)
-
-
-def _report(jobs: Sequence[Job], written: Sequence[str], stopped_by: int | None) -> None:
-    """Tell how it went, and end with the exit code of that.
-
-    Raises:
-        Exit: it was stopped, or not everything went well.
-    """
-    failed = False
-    for job in jobs:
-        report_latency(job)
-        report_words(job.tally)
-        frames = job.monitor.latency.frames
-        title = f"{job.name}: " if job.name else ""
-        if job.error is not None:
-            console.print(f"{title}{job.error}", markup=False, soft_wrap=True)
-            failed = True
-        elif job.complete and not frames and stopped_by is None:
-            console.print(f"{title}the source has no frames: nothing was written", markup=False)
-            failed = True
-        elif not job.complete:
-            count = count_of_frames(frames, job.source.count)
-            console.print(f"{title}stopped after {count}", markup=False, soft_wrap=True)
-        elif written:
-            names = ", ".join(_for_source(name, job.name) for name in written)
-            console.print(f"{title}wrote {names}", markup=False, soft_wrap=True)
-        report_problems(job.source)
-        failed |= bool(job.source.problems)
-    if stopped_by is not None:
-        raise typer.Exit(STOPPED + stopped_by)
+        failed = report(stream.jobs, [name for name in names if name != "display"], stopped=stop.signal is not None)
+        if stream.address is not None and not failed and stop.signal is None:
+            console.print(f"ended; the page stays at {stream.address} until Ctrl-C", markup=False, soft_wrap=True)
+            while not stop.asked.wait(0.2):
+                pass
+    if stop.signal is not None:
+        raise typer.Exit(STOPPED + stop.signal)
     if failed:
         raise typer.Exit(FAILED)
-
-
-def _sources_and_sinks(
-    source: str | None, sinks: list[str] | None, to: list[str] | None, named: list[str] | None, *, window: bool
-) -> tuple[dict[str, list[str]], list[str]]:
-    """Tell sources and sinks apart.
-
-    Returns:
-        The texts of each source by its name, which is empty where there is one; and the sinks.
-
-    Raises:
-        UsageError: there is no source, two have one name, or a sink cannot be for several.
-    """
-    arguments = [*([] if source is None else [source]), *(sinks or [])]
-    if named:
-        several = _named(named)
-        names = [*arguments, *(to or [])]
-        shared = [name for name in names if SOURCE not in name]
-        if len(several) > 1 and shared:
-            raise UsageError(
-                f"{shared[0]} cannot be for {len(several)} sources: write {SOURCE} where the name of each belongs, "
-                f"like '{SOURCE}.mp4'" + ("; what all of them show is on one page with --serve 8080" if window else "")
-            )
-        if len(several) > 1 and not names and window:
-            raise UsageError("a window shows one source: use --serve 8080, sinks like '{source}.mp4', or --headless")
-        return several, names or (["display"] if window else [])
-    if not arguments:
-        raise UsageError("no source given: the first argument is one, like street.mp4, 0 or rtsp://camera.local/stream")
-    if to:
-        return {"": arguments}, to
-    return {"": arguments[:1]}, arguments[1:] or (["display"] if window else [])
-
-
-def _named(texts: Sequence[str]) -> dict[str, list[str]]:
-    named: dict[str, list[str]] = {}
-    for text in texts:
-        name, equals, source = text.partition("=")
-        if not equals or not source or not NAME.fullmatch(name):
-            raise UsageError(
-                f"--source {text!r} given, expected NAME=SOURCE with letters, digits, - and _ in the name, like "
-                "-s front=0; a single source is the first argument: tcl-edge street.mp4 out.mp4"
-            )
-        if name in named:
-            raise UsageError(f"two sources are named {name}: each needs its own name")
-        named[name] = [source]
-    return named
-
-
-def _for_source(text: str, name: str) -> str:
-    return text.replace(SOURCE, name) if name else text
-
-
-def _open(texts: Sequence[str], *, loop: bool, wait: bool) -> Source:
-    if loop:
-        return LoopSource(lambda: open_sources(texts))
-    return open_source(texts[0], wait=wait) if len(texts) == 1 else open_sources(texts)
-
-
-def _try_words(segmenter: Segmenter, classes: str | None, changes: Sequence[Change]) -> None:
-    """Refuse words before the first frame that would be refused when their time comes."""
-    for change in changes:
-        segmenter.set_classes(change.words)
-    if changes:
-        segmenter.set_classes(classes)
-
-
-def _refuse_sources_as_sinks(source: str, sinks: Sequence[str], overwrite: bool) -> None:
-    """Tell what the shell makes of *.jpg: the second file and all that follow are no results."""
-    kind = Path(source).suffix.lower()
-    there = [sink for sink in sinks if kind and Path(sink).suffix.lower() == kind and os.path.isfile(sink)]  # noqa: PTH113
-    if len(there) > 1 or (there and len(sinks) > 1 and not overwrite):
-        raise SinkNameError(
-            f"results would replace {', '.join(there[:3])}{', …' * (len(there) > 3)}. If these are sources, too, quote "
-            f"the pattern ('*{kind}'), or name the results by --to: tcl-edge *{kind} --to out/"
-        )
-
-
-def _files(*texts: str | None) -> list[Path]:
-    """Find those options that name a file."""
-    return [Path(text.strip()) for text in texts if text and os.path.isfile(text.strip())]  # noqa: PTH113 - of any text
 
 
 @dataclass
@@ -379,13 +235,15 @@ class _Stop:
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[_Stop]:
+def _stop_on_signal(jobs: Sequence[Job]) -> Iterator[_Stop]:
     """Let a signal end the stream after the current frame, so that files are finished; the same again ends at once."""
     stop = _Stop()
 
     def ask_to_stop(number: int, _: FrameType | None) -> None:
         stop.signal = number
         stop.asked.set()
+        for job in jobs:
+            job.stop.set()
         signal.signal(number, signal.SIG_DFL)
 
     before = {number: signal.signal(number, ask_to_stop) for number in stop_signals()}

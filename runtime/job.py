@@ -39,8 +39,8 @@ class Job:
     segmenter: Segmenter
     monitor: Monitor
     look: Look
-    stop: Event
-    sinks: Sequence[Sink] = ()
+    stop: Event = field(default_factory=Event)
+    sinks: list[Sink] = field(default_factory=list)
     schedule: Schedule | None = None
     stats: StatsLog | None = None
     paced: bool = False

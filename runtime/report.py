@@ -5,12 +5,43 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from runtime.arguments import for_source
 from runtime.commands import console
 from runtime.job import Job
 from runtime.sinks.sink import Sink
 from runtime.sources.source import Source
 from runtime.stream.latency import PERCENTILES, STAGES
 from runtime.tally import Tally
+
+
+def report(jobs: Sequence[Job], sinks: Sequence[str], *, stopped: bool) -> bool:
+    """Tell how it went, and whether something failed or was skipped.
+
+    Args:
+        jobs: that have ended.
+        sinks: what each was to write.
+        stopped: somebody asked them to end.
+    """
+    failed = False
+    for job in jobs:
+        report_latency(job)
+        report_words(job.tally)
+        frames = job.monitor.latency.frames
+        title = f"{job.name}: " if job.name else ""
+        told = None
+        if job.error is not None:
+            told, failed = f"{title}{job.error}", True
+        elif job.complete and not frames and not stopped:
+            told, failed = f"{title}the source has no frames: nothing was written", True
+        elif not job.complete:
+            told = f"{title}stopped after {count_of_frames(frames, job.source.count)}"
+        elif sinks:
+            told = f"{title}wrote {', '.join(for_source(sink, job.name) for sink in sinks)}"
+        if told is not None:
+            console.print(told, markup=False, soft_wrap=True)
+        report_problems(job.source)
+        failed |= bool(job.source.problems)
+    return failed
 
 
 def report_latency(job: Job) -> None:

@@ -13,6 +13,7 @@ from runtime.overlay import Look
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
 from runtime.serve.words import WordSettings
+from runtime.sinks.live_words import LiveWords
 from runtime.sinks.sink import Sink
 from runtime.sources.source import Frame, State
 from runtime.stream.status import Status
@@ -50,7 +51,7 @@ class Channel(Sink):
     """The newest frame of a stream. Writing copies it, and only while somebody watches; nothing is queued.
 
     Args:
-        segmenter: of the stream; its words can be changed.
+        segmenter: of the stream, or what stands between it and those who may change its words.
         status: tells how the stream is, from any thread.
 
     Attributes:
@@ -60,8 +61,9 @@ class Channel(Sink):
     """
 
     paints = False
+    immediate = True  # keeping a frame takes less time than a thread would
 
-    def __init__(self, segmenter: Segmenter, status: Callable[[], Status]) -> None:
+    def __init__(self, segmenter: Segmenter | LiveWords, status: Callable[[], Status]) -> None:
         self.status, self.words = status, WordSettings(segmenter)
         self.look = Look()
         self.newest: Shot | None = None
@@ -72,7 +74,7 @@ class Channel(Sink):
         self._tell: Callable[[], None] | None = None
         self._lock = Lock()
 
-    def begin(self, look: Look) -> None:
+    def begin(self, look: Look, words: LiveWords) -> None:
         """Paint as the other sinks do."""
         self.look = look
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from runtime.colours import colours_of
 from runtime.errors import VocabularyError
 from runtime.segmenter import KEPT, Segmenter
+from runtime.sinks.live_words import LiveWords
 from runtime.words.vocabulary import SAME_MEANING, Background, Vocabulary
 from runtime.words.word_class import WordClass, parse_class
 from runtime.words.word_file import near_words
@@ -30,7 +31,7 @@ class WordSettings:
         segmenter: whose words they are.
     """
 
-    def __init__(self, segmenter: Segmenter) -> None:
+    def __init__(self, segmenter: Segmenter | LiveWords) -> None:
         self._segmenter = segmenter
         self._lock = Lock()
         self._told: tuple[Vocabulary, dict[str, Any]] | None = None

@@ -187,7 +187,7 @@ class LiveSource(Source):
         self._last_s: float | None = None
         self._arrivals = Rate()
         self._stopping = False
-        self._arrivals = _Rate()
+        self._arrivals = Rate()
         self._stopping = self._came_before = False
         self._hasty = 0  # connections in a row that were lost to silence soon after their first picture
         self._error: SourceError | None = None
@@ -370,29 +370,3 @@ class LiveSource(Source):
         self._connection.join(CLOSING_S)
         if self._watcher.is_alive():
             self._watcher.join(CLOSING_S)
-
-
-class _Rate:
-    """Counts events in seconds of the clock; the last few whole ones are the rate."""
-
-    WINDOW_S = 5
-
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self._first_s: float | None = None
-
-    def add(self, now_s: float) -> None:
-        self._first_s = now_s if self._first_s is None else self._first_s
-        second = int(now_s)
-        self._counts[second] = self._counts.get(second, 0) + 1
-        if len(self._counts) > self.WINDOW_S + 1:
-            self._counts = {then: count for then, count in self._counts.items() if then >= second - self.WINDOW_S}
-
-    def per_second(self, now_s: float) -> float | None:
-        if self._first_s is None:
-            return None
-        second = int(now_s)
-        whole = [
-            self._counts.get(then, 0) for then in range(max(second - self.WINDOW_S, int(self._first_s) + 1), second)
-        ]
-        return sum(whole) / len(whole) if whole else None

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from runtime.errors import SourceError, SourceNotFoundError
-from runtime.sources.bag import BagSource, bag_inputs
 from runtime.sources.address import Address, redacted
+from runtime.sources.bag import BagSource, bag_inputs
 from runtime.sources.camera import open_camera
 from runtime.sources.chain import ChainSource
 from runtime.sources.files import STANDARD_INPUT, VideoSource

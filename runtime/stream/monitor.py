@@ -5,16 +5,10 @@ from threading import Lock
 from time import monotonic
 
 from runtime.rate import Rate
+from runtime.sensors import Reading
 from runtime.sources.source import Source, State
 from runtime.stream.latency import Latency
 from runtime.stream.status import Status
-
-Readings = Callable[[], tuple[float | None, float | None]]
-"""Gives the temperature of the hottest processor in degrees Celsius, and the power of the board in watts."""
-
-
-def _nothing() -> tuple[None, None]:
-    return None, None
 
 
 class Monitor:
@@ -29,7 +23,7 @@ class Monitor:
         lost: results that a sink was too slow for.
     """
 
-    def __init__(self, source: Source, sensors: Readings = _nothing) -> None:
+    def __init__(self, source: Source, sensors: Callable[[], Reading] = Reading) -> None:
         self.latency = Latency()
         self.lost = 0
         self._source, self._sensors = source, sensors
@@ -72,7 +66,7 @@ class Monitor:
         """Tell how the stream is."""
         source = self._source
         age_s = source.age_s
-        temperature_c, power_w = self._sensors()
+        sensed = self._sensors()
         state = self.state
         with self._lock:
             return Status(
@@ -85,7 +79,8 @@ class Monitor:
                 camera_fps=source.arriving_fps if self._end is None else None,
                 latency=self.latency.percentiles(),
                 stage_seconds=self.latency.buckets(),
-                temperature_c=temperature_c,
-                power_w=power_w,
+                temperature_c=sensed.temperature_c,
+                power_w=sensed.power_w,
+                throttled=sensed.throttled,
                 problem=None if state == "live" else self._problem or source.problem,
             )

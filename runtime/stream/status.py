@@ -23,6 +23,7 @@ class Status:
         stage_seconds: of each stage, how many frames took how long.
         temperature_c: of the hottest processor; None where it cannot be read.
         power_w: of the whole board.
+        throttled: what holds the machine back.
         problem: why the source is not live.
     """
 
@@ -37,4 +38,5 @@ class Status:
     stage_seconds: Mapping[str, Buckets] = field(default_factory=dict)
     temperature_c: float | None = None
     power_w: float | None = None
+    throttled: tuple[str, ...] = ()
     problem: str | None = None

@@ -109,7 +109,14 @@ def test_help_has_examples(export: Callable[..., Result]) -> None:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that is traced in a second: random towers, a grounder without decoder."""
     output = tmp_path_factory.mktemp("toy")
-    settings = ["model.toy_steps=0", "model.decoder=false", "steps=1", "data.batch_size=8", "data.part_size=8", "validation=null"]
+    settings = [
+        "model.toy_steps=0",
+        "model.decoder=false",
+        "steps=1",
+        "data.batch_size=8",
+        "data.part_size=8",
+        "validation=null",
+    ]
     config = read_config([str(ROOT / "configs" / "toy.yaml"), *settings, "tensorboard=false", f"output={output}"])
     train(config, console=Console(quiet=True))
     return output / "model"

@@ -6,6 +6,7 @@ import numpy as np
 
 from runtime.overlay import Look
 from runtime.serve.channel import KEPT_S
+from runtime.sinks.live_words import LiveWords
 
 
 def test_the_newest_frame_is_kept_in_memory_of_its_own(stream: Any) -> None:
@@ -65,5 +66,5 @@ def test_news_are_told_and_cannot_come_too_late(stream: Any) -> None:
 
 def test_viewers_see_what_the_command_line_asked_for(stream: Any) -> None:
     assert not stream.channel.paints
-    stream.channel.begin(Look(alpha=0.2, legend=False))
+    stream.channel.begin(Look(alpha=0.2, legend=False), LiveWords(stream.channel.words._segmenter))
     assert stream.channel.look == Look(alpha=0.2, legend=False)
