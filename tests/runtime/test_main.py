@@ -187,9 +187,12 @@ def test_a_signal_finishes_the_video(number: signal.Signals, length: str, name: 
 
 def test_a_signal_before_the_first_frame_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes while the sinks are opened."""
-    monkeypatch.setattr(
-        "runtime.__main__.open_sink", lambda *given: signal.raise_signal(signal.SIGTERM) or open_sink(*given)
-    )
+
+    def opened(*given: object, **named: object) -> object:
+        signal.raise_signal(signal.SIGTERM)
+        return open_sink(*given, **named)
+
+    monkeypatch.setattr("runtime.__main__.open_sink", opened)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         done = run("test://pattern?size=64x48", "o.mp4", "--classes", "car")
