@@ -1,15 +1,24 @@
 """Words that are changed while a stream runs. Oracle: the segmenter's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runtime.bundle import Bundle
 from runtime.errors import VocabularyError
 from runtime.segmenter import Segmenter
 from runtime.sinks.live_words import LiveWords
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
 from runtime.sources.open import open_source
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny: Bundle) -> Iterator[Segmenter]:
+    """One of this file's own: its words change."""
+    with Segmenter(tiny, refine="none") as opened:
+        yield opened
 
 
 def test_they_are_those_of_the_segmenter(segmenter: Segmenter) -> None:
