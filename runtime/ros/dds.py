@@ -255,16 +255,27 @@ class Participant(Closing):
         self._participant.__del__()  # the way Cyclone DDS has; once more does nothing
 
 
+def require(wrong: Wrong) -> None:
+    """Tell at once, and not from a thread that tries again, what no attempt can change.
+
+    Raises:
+        TclEdgeError: Cyclone DDS is not installed; of the type that `wrong` makes.
+    """
+    try:
+        import cyclonedds.core  # noqa: F401 - whether it is there
+    except ImportError:
+        raise wrong('ros2: needs Cyclone DDS, which is not installed: `pip install "tcl-edge[ros]"`') from None
+
+
 def join(domain: int, environment: Environment, wrong: Wrong) -> Participant:
     """Enter a ROS domain, as far as the environment lets ROS go.
 
     Raises:
         TclEdgeError: Cyclone DDS is not installed, or finds no network; of the type that `wrong` makes.
     """
-    try:
-        from cyclonedds.core import DDSException
-    except ImportError:
-        raise wrong('ros2: needs Cyclone DDS, which is not installed: `pip install "tcl-edge[ros]"`') from None
+    require(wrong)
+    from cyclonedds.core import DDSException
+
     try:
         return Participant(domain, local=is_local(environment))
     except DDSException as error:

@@ -7,7 +7,7 @@ from functools import partial
 from time import monotonic
 
 from runtime.errors import SourceError, SourceNotFoundError
-from runtime.ros.dds import Environment, Publication, Reader, domain_of, is_local, join, split
+from runtime.ros.dds import Environment, Publication, Reader, domain_of, is_local, join, require, split
 from runtime.ros.message import COMPRESSED, IMAGE, decode_packed, decode_raw
 from runtime.sources.live import PATIENCE, LiveSource, Patience, Picture
 from runtime.sources.source import Stamp
@@ -147,5 +147,6 @@ def open_ros2(source: str, *, patience: Patience = PATIENCE, wait: bool = True) 
         raise SourceNotFoundError(f"{source!r} given, expected {FORM}")
     kinds = [KINDS[options["type"]]] if "type" in options else list(KINDS.values())
     domain = domain_of(options.get("domain"), os.environ, SourceNotFoundError)
+    require(SourceError)
     connect = partial(Ros2Capture, topic, kinds, domain, environment=os.environ, best_effort=best_effort)
     return LiveSource(f"ros2:{topic}", connect, patience=patience, wait=wait)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.atomic_file import GrowingFile, write_atomically, write_directories
+from runtime.atomic_file import GrowingFile, free_partial, take_name, write_atomically, write_directories
 from runtime.errors import WriteError
 
 PRELUDE = """
@@ -193,6 +193,23 @@ def test_a_place_that_is_none_is_explained(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"folder cannot be written \(Is a directory\)"):
         write_atomically(tmp_path / "folder", b"")
     assert names(tmp_path) == ["file", "folder"]
+
+
+def test_what_another_library_wrote_takes_its_name(tmp_path: Path) -> None:
+    partial = free_partial(tmp_path / "new" / "run.bag")
+    assert partial == tmp_path / "new" / "run.partial.bag"
+    partial.mkdir()
+    (partial / "a").write_text("a")
+    assert free_partial(tmp_path / "new" / "run.bag").name == "run.partial-2.bag"
+    take_name(partial, tmp_path / "new" / "run.bag", replace=False)
+    assert names(tmp_path / "new") == ["run.bag"]
+    (tmp_path / "written").write_text("new")
+    (tmp_path / "there").write_text("old")
+    with pytest.raises(WriteError, match="written cannot be written .*"):
+        take_name(tmp_path / "written", tmp_path / "there", replace=False)
+    assert ((tmp_path / "there").read_text(), (tmp_path / "written").read_text()) == ("old", "new")
+    take_name(tmp_path / "written", tmp_path / "there", replace=True)
+    assert (names(tmp_path), (tmp_path / "there").read_text()) == (["new", "there"], "new")
 
 
 def test_the_error_survives_the_way_between_processes() -> None:

@@ -233,4 +233,4 @@ def test_it_never_ends_and_stands_alone() -> None:
 def test_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cyclonedds.core", None)
     with pytest.raises(SourceError, match=r'not installed: `pip install "tcl-edge\[ros\]"`'):
-        open_source("ros2:/camera")
+        open_source("ros2:/camera", wait=False)
