@@ -246,7 +246,7 @@ def test_importing_the_runtime_changes_nothing_and_loads_no_engine() -> None:
     code = (
         "import os, sys, threading; import cv2; before = dict(os.environ); import runtime\n"
         "assert dict(os.environ) == before and threading.active_count() == 1\n"
-        "print({'torch', 'onnxruntime', 'tokenizers', 'typer'} & set(sys.modules))"
+        "print({'torch', 'onnxruntime', 'tokenizers', 'typer', 'cyclonedds', 'rosbags'} & set(sys.modules))"
     )
     assert python(code) == "set()"
 

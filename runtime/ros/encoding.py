@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import FrameError, SourceError
+from runtime.errors import SourceError
 from runtime.frame import BGR, LONGEST_SIDE, as_bgr
 
 Buffer = bytes | memoryview | npt.NDArray[np.uint8]
@@ -140,33 +140,3 @@ def _refusal(encoding: str) -> str:
             "or grey picture"
         )
     return f"images as {encoding!r} are not supported: expected {', '.join([*LAYOUTS, 'nv21'])}"
-
-
-def decode_compressed(form: str, data: Buffer) -> BGR:
-    """Make a BGR picture (H,W,3) uint8 of the data of a `sensor_msgs/CompressedImage`.
-
-    What the data is, they say themselves. EXIF does not turn the picture, as ROS does not.
-
-    Args:
-        form: the message's `format`, such as "jpeg" or "rgb8; png compressed bgr8".
-        data: of a JPEG or PNG, or another file that OpenCV reads.
-
-    Raises:
-        SourceError: it holds distances, or cannot be decoded.
-    """
-    if "compressedDepth" in form or NUMBERS.match(form.strip()):
-        raise SourceError(
-            f"compressed images as {form!r} hold distances, no colours: name the topic of the camera's colour picture"
-        )
-    if len(data) == 0:
-        raise SourceError(f"a compressed image as {form!r} without data given")
-    image: Any
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is not None:
-            return as_bgr(image)
-    except (cv2.error, FrameError) as error:
-        raise SourceError(f"a compressed image as {form!r} cannot be decoded: {error}") from None
-    raise SourceError(
-        f"a compressed image as {form!r} of {len(data)} bytes cannot be decoded: expected an intact JPEG or PNG"
-    )

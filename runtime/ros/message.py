@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from runtime.errors import SourceError
 from runtime.frame import BGR
-from runtime.ros.encoding import Buffer, decode_compressed, decode_image
+from runtime.ros.encoding import Buffer, decode_image
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
@@ -88,14 +88,6 @@ class CompressedImage:
     header: Header
     format: str
     data: Buffer
-
-    def picture(self) -> BGR:
-        """Decode it: BGR (H,W,3) uint8.
-
-        Raises:
-            SourceError: it is no picture, or damaged.
-        """
-        return decode_compressed(self.format, self.data)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from runtime.errors import SourceError, SourceNotFoundError
 from runtime.ros.message import COMPRESSED, IMAGE, SECOND, CompressedImage, Header, Image
+from runtime.sources.robot_picture import picture_of
 from runtime.sources.source import Frame, Source, Stamp
 
 FORM = "bag:FILE?topic=/camera/image_raw, of a .bag, .mcap or .db3 file or a folder with metadata.yaml"
@@ -114,7 +115,7 @@ class BagSource(Source):
             messages += 1
             try:
                 message = self._message(data)
-                picture = message.picture()
+                picture = picture_of(message)
             except SourceError as error:
                 first_error = first_error or f"message {messages} of {self._topic}: {error}"
                 if index == 0 and messages == MOST_BAD:

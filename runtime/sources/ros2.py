@@ -10,6 +10,7 @@ from runtime.errors import SourceError, SourceNotFoundError
 from runtime.ros.dds import Environment, Publication, Reader, domain_of, is_local, join, require, split
 from runtime.ros.message import COMPRESSED, IMAGE, decode_packed, decode_raw
 from runtime.sources.live import PATIENCE, LiveSource, Patience, Picture
+from runtime.sources.robot_picture import picture_of
 from runtime.sources.source import Stamp
 
 FORM = "ros2:/camera/image_raw (?type=raw or compressed, ?domain=0 to 232, ?reliability=best_effort)"
@@ -80,7 +81,7 @@ class Ros2Capture:
 
     def _decode(self, data: bytes) -> Picture:
         message = decode_raw(data) if self._kind == IMAGE else decode_packed(data)
-        return Picture(message.picture(), Stamp(message.header.nanoseconds, message.header.frame_id))
+        return Picture(picture_of(message), Stamp(message.header.nanoseconds, message.header.frame_id))
 
     def _find(self) -> Reader | None:
         end_s = monotonic() + DISCOVERY_S

@@ -1,14 +1,13 @@
-"""Pixels of image messages. Oracles: loops over pixels, the definitions of mosaics and YUV, `as_bgr`, files."""
+"""Pixels of image messages. Oracles: loops over pixels, the definitions of mosaics and YUV, `as_bgr`."""
 
 import itertools
 
-import cv2
 import numpy as np
 import pytest
 
 from runtime.errors import SourceError
 from runtime.frame import as_bgr
-from runtime.ros.encoding import LAYOUTS, Buffer, decode_compressed, decode_image
+from runtime.ros.encoding import LAYOUTS, Buffer, decode_image
 
 
 def decoded(
@@ -131,43 +130,3 @@ def test_the_smallest_pictures_are_shown_or_refused(encoding: str, size: tuple[i
     except SourceError as error:
         assert "cannot be converted" in str(error)  # noqa: PT017 - either will do
         assert layout.conversion is not None
-
-
-PHOTO = cv2.GaussianBlur(np.random.default_rng(2).integers(0, 256, (24, 32, 3), np.uint8), (0, 0), 3)
-
-
-@pytest.mark.parametrize(
-    ("form", "suffix"),
-    [
-        ("jpeg", ".jpg"),
-        ("bgr8; jpeg compressed bgr8", ".jpg"),
-        ("rgb8; png compressed bgr8", ".png"),
-        ("png", ".png"),
-        ("", ".png"),
-    ],
-)
-def test_compressed_images(form: str, suffix: str) -> None:
-    _, data = cv2.imencode(suffix, PHOTO)
-    np.testing.assert_array_equal(decode_compressed(form, data.tobytes()), cv2.imdecode(data, cv2.IMREAD_COLOR))
-
-
-def test_a_compressed_picture_of_sixteen_bits() -> None:
-    deep = np.random.default_rng(3).integers(0, 2**16, (8, 9), np.uint16)
-    _, data = cv2.imencode(".png", deep)
-    np.testing.assert_array_equal(decode_compressed("mono16; png compressed mono16", data.tobytes()), as_bgr(deep))
-
-
-@pytest.mark.parametrize(
-    ("form", "data", "match"),
-    [
-        ("jpeg", b"", "without data"),
-        ("jpeg", b"\xff\xd8\xff", r"'jpeg' of 3 bytes cannot be decoded: expected an intact JPEG or PNG"),
-        ("png", b"\x89PNG\r\n\x1a\n" + bytes(50), "cannot be decoded"),
-        ("16UC1; compressedDepth png", b"\x89PNG", "hold distances, no colours"),
-        ("32FC1; tiff compressed", b"II*", "hold distances, no colours"),
-        ("h264", b"\0\0\0\1\x67", "'h264' of 5 bytes cannot be decoded"),
-    ],
-)
-def test_what_is_no_compressed_image_is_told(form: str, data: bytes, match: str) -> None:
-    with pytest.raises(SourceError, match=match):
-        decode_compressed(form, data)
