@@ -27,9 +27,8 @@ SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
 FORMS = (
     "a video file, a picture, a folder, a glob like 'shots/*.jpg', - (a video on standard input), a camera like 0, "
     "/dev/video0 or /dev/v4l/by-id/NAME, rtsp://HOST/PATH, http://HOST/PATH (a file, MJPEG or HLS), "
-    "a robot's topic like ros2:/camera/image_raw, its recording like bag:FILE?topic=/camera, test://cars or "
-    "test://pattern"
-    "gst:'PIPELINE', csi://0 (a Jetson's camera), test://cars or test://pattern"
+    "gst:'PIPELINE', csi://0 (a Jetson's camera), a robot's topic like ros2:/camera/image_raw, its recording like "
+    "bag:FILE?topic=/camera, test://cars or test://pattern"
 )
 
 VIDEO4LINUX = 81
