@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cyclonedds.core import Policy
 
 from runtime.errors import SinkError, SinkNameError
 from runtime.ros.dds import LOCALHOST
@@ -21,7 +20,7 @@ from runtime.sinks.output import Outputs
 from runtime.sinks.ros2 import Ros2Sink
 from runtime.sources.source import Frame, Source, Stamp
 from tests.runtime.ros import definitions as ros
-from tests.runtime.ros.publisher import DOMAIN, Publisher
+from tests.runtime.ros.publisher import DOMAIN, Policy, Publisher
 
 ROOT = Path(__file__).parents[3]
 
