@@ -264,7 +264,9 @@ def require(wrong: Wrong) -> None:
     try:
         import cyclonedds.core  # noqa: F401 - whether it is there
     except ImportError:
-        raise wrong('ros2: needs Cyclone DDS, which is not installed: `pip install "tcl-edge[ros]"`') from None
+        raise wrong(
+            'ros2: needs Cyclone DDS, which is not installed: `pip install "tcl-edge[ros]"` (on ARM see docs/ros.md)'
+        ) from None
 
 
 def join(domain: int, environment: Environment, wrong: Wrong) -> Participant:
