@@ -102,31 +102,37 @@ class BagSink(Sink):
     def _begin(self) -> None:
         """Open the bag in a folder of its own: the writer of ROS 2 makes one, also for a single file."""
         self._growing = free_partial(self._path.with_suffix(".recording"))
-        self._written = self._growing / self._path.stem
+        self._written = self._growing / (self._path.name if self._ros1 else self._path.stem)
         with self._told():
             self._growing.mkdir()
-            if self._ros1:
-                from rosbags.rosbag1 import Writer as Writer1
+            try:
+                self._writer = self._opened()
+            except BaseException:
+                shutil.rmtree(self._growing, ignore_errors=True)
+                raise
+        if not self._ros1 and self._path.suffix:
+            self._written /= self._path.name
 
-                self._written = self._growing / self._path.name
-                self._writer = Writer1(self._written)
-                self._writer.set_compression(Writer1.CompressionFormat.LZ4)
-            else:
-                from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+    def _opened(self) -> Any:
+        writer: Any
+        if self._ros1:
+            from rosbags.rosbag1 import Writer as Writer1
 
-                self._writer = Writer(self._written, version=8, storage_plugin=StoragePlugin.MCAP)
-                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-                if self._path.suffix:
-                    self._written /= self._path.name
-            self._writer.open()
-            for below, kind in (("", IMAGE), (f"{OVERLAY}/compressed", COMPRESSED), (WORDS, LABELS)):
-                topic = self._topic + below
-                latched = below == WORDS
-                self._connections[below] = self._writer.add_connection(
-                    topic, kind, typestore=self._store, **self._promise(latched)
-                )
+            writer = Writer1(self._written)
+            writer.set_compression(Writer1.CompressionFormat.LZ4)
+        else:
+            from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-    def _promise(self, latched: bool) -> dict[str, Any]:
+            writer = Writer(self._written, version=8, storage_plugin=StoragePlugin.MCAP)
+            writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+        writer.open()
+        for below, kind in (("", IMAGE), (f"{OVERLAY}/compressed", COMPRESSED), (WORDS, LABELS)):
+            self._connections[below] = writer.add_connection(
+                self._topic + below, kind, typestore=self._store, **self._promise(latched=below == WORDS)
+            )
+        return writer
+
+    def _promise(self, *, latched: bool) -> dict[str, Any]:
         """Tell players that words are latched."""
         if not latched:
             return {}

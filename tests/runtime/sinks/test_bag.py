@@ -117,7 +117,6 @@ def test_without_stamps_time_is_that_of_the_frames(tmp_path: Path, stamped: list
     times_ns = [recorded_ns for recorded_ns, _ in read(tmp_path / "out.mcap")["/segmentation"]]
     assert before_ns <= times_ns[0] <= time.time_ns()
     assert np.diff(times_ns).tolist() == [10**8, 10**8]
-    times_ns = [recorded_ns for recorded_ns, _ in read(tmp_path / "out.mcap")["/segmentation"]]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +181,21 @@ def test_a_full_disk_is_told_and_the_rest_stays(
     monkeypatch.undo()
     sink.close(complete=False)
     assert len(read(tmp_path / "out.partial.mcap")["/segmentation"]) == 1
+
+
+def test_a_place_that_cannot_be_written_is_told(
+    tmp_path: Path, stamped: list[Found], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name, writer in (("out.mcap", "rosbags.rosbag2.Writer.open"), ("out.bag", "rosbags.rosbag1.Writer.open")):
+        monkeypatch.setattr(writer, full)
+        sink = open_sink(f"bag:{tmp_path / name}", Source(), (), Outputs())
+        with pytest.raises(WriteError, match="No space left on device"):
+            sink.write(*stamped[0], stamped[0][1].image)
+        sink.close(complete=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
