@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
@@ -117,8 +118,12 @@ def _configured(local: bool) -> Iterator[None]:
                 os.environ["CYCLONEDDS_URI"] = before
 
 
+@cache
 def _types() -> dict[str, Any]:
-    """Define the messages to Cyclone DDS, by ROS's names: these it compares with those of others."""
+    """Define the messages to Cyclone DDS, by ROS's names: these it compares with those of others.
+
+    Once: it keeps every definition for as long as the process lives, and a robot that is off is looked for for months.
+    """
     from cyclonedds.idl import make_idl_struct, types
     from cyclonedds.idl.types import float32, int32, uint8, uint16, uint32
 
