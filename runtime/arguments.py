@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import SinkNameError, UsageError
+from runtime.sources.address import redacted
 
 SOURCE = "{source}"
 """In the name of a sink: the name of its source."""
@@ -49,8 +50,8 @@ def _named(texts: Sequence[str]) -> dict[str, list[str]]:
         name, equals, source = text.partition("=")
         if not equals or not source or not NAME.fullmatch(name):
             raise UsageError(
-                f"--source {text!r} given, expected NAME=SOURCE with letters, digits, - and _ in the name, like "
-                "-s front=0; a single source is the first argument: tcl-edge street.mp4 out.mp4"
+                f"--source {redacted(text)!r} given, expected NAME=SOURCE with letters, digits, - and _ in the name, "
+                "like -s front=0; a single source is the first argument: tcl-edge street.mp4 out.mp4"
             )
         if name in named:
             raise UsageError(f"two sources are named {name}: each needs its own name")

@@ -16,6 +16,7 @@ from runtime.errors import EngineOptionError, SourceError, TclEdgeError, UsageEr
 from runtime.frame import BGR, input_size, resized
 from runtime.segmentation import Segmentation
 from runtime.segmenter import MOST_THREADS, REFINEMENTS, Segmenter
+from runtime.sources.address import redacted
 from runtime.sources.open import open_source
 from runtime.words.vocabulary import Vocabulary
 
@@ -133,7 +134,7 @@ def read_frames(source: str, count: int) -> list[BGR]:
     with open_source(source) as frames:
         kept = [frame.image.copy() for frame in itertools.islice(frames, min(count, FRAMES_KEPT))]
     if not kept:
-        raise SourceError(f"{source} has no frames: nothing can be measured")
+        raise SourceError(f"{redacted(source)} has no frames: nothing can be measured")
     return kept
 
 

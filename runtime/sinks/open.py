@@ -18,6 +18,7 @@ from runtime.sinks.pictures import OverlaySink, PictureSink
 from runtime.sinks.ros2 import Ros2Sink
 from runtime.sinks.sink import Sink
 from runtime.sinks.video import VIDEOS, VideoSink
+from runtime.sources.address import redacted
 from runtime.sources.source import Source
 
 FORMS = (
@@ -62,7 +63,7 @@ def open_sink(
         return BagSink(sink, outputs)
     path = Path(sink)
     if "://" in sink:
-        raise SinkNameError(f"sink {sink!r} is of a kind that is not supported: expected {FORMS}")
+        raise SinkNameError(f"sink {redacted(sink)!r} is of a kind that is not supported: expected {FORMS}")
     folder = sink.endswith(("/", os.sep)) or path.is_dir()
     records = next((kind for ending, kind in RECORDS.items() if path.name.lower().endswith(ending)), None)
     if records is not None and (records is PanopticSink or not folder):
@@ -73,7 +74,7 @@ def open_sink(
         return VideoSink(path, source.fps, outputs, segment_s=segment_s, live=source.live)
     if path.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise SinkNameError(
-            f"sink {sink!r} given, expected {FORMS}; the name of a folder that is not there yet ends in a slash"
+            f"sink {redacted(sink)!r} given, expected {FORMS}; the name of a folder that is not there yet ends in /"
         )
     if path.parent.name == "masks" or is_pattern(path):
         return _open_folder(path, source, words, outputs)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from runtime.errors import SourceError
+from runtime.sources.address import redacted
 from runtime.sources.source import Frame, Source
 
 USUAL_STEP_S = 1 / 25
@@ -38,6 +39,8 @@ class ChainSource(Source):
             end_s = begin_s
             try:
                 with self._open(source) as part:
+                    if not part.ends:
+                        raise SourceError("it never ends: give it alone")
                     self.left_out = [*self.left_out, *part.left_out]
                     step_s = 1 / part.fps if part.fps else USUAL_STEP_S
                     try:
@@ -48,7 +51,7 @@ class ChainSource(Source):
                     finally:
                         self.problems += part.problems
             except SourceError as error:
-                self.problems.append(f"{source}: {error}")
+                self.problems.append(f"{redacted(source)}: {error}")
             begin_s = end_s
         if index == 0:
             raise SourceError(f"none of {len(self._sources)} sources could be read; {self.problems[0]}")
@@ -59,7 +62,8 @@ def name_of(source: str) -> str:
     if source.startswith("bag:"):
         source = source.removeprefix("bag:").rpartition("?topic=")[0] or source.removeprefix("bag:")
     if "://" in source:
-        return Path(source.split("?")[0]).stem
+        place = redacted(source).partition("://")[2].partition("?")[0]
+        return Path(place).stem.rpartition("@")[2] or "source"
     return Path(os.path.abspath(source)).stem or "source"  # noqa: PTH100 - of a name, which may hold a pattern
 
 

@@ -74,7 +74,8 @@ def open_gstreamer(source: str, *, patience: Patience = PATIENCE, wait: bool = T
         SourceNotFoundError: it is none.
         SourceError: it cannot run, or sends nothing.
     """
-    pipeline = _csi(source) if source.startswith("csi:") else _pipeline(source.removeprefix("gst:"))
+    kind, _, text = source.partition(":")
+    pipeline = _csi(source) if kind.lower() == "csi" else _pipeline(text)
     name = _without_secrets(source)
     return LiveSource(name, lambda: GstreamerCapture(pipeline, name), patience=patience, wait=wait)
 

@@ -186,8 +186,6 @@ class LiveSource(Source):
         self._state: State = "reconnecting"
         self._last_s: float | None = None
         self._arrivals = Rate()
-        self._stopping = False
-        self._arrivals = Rate()
         self._stopping = self._came_before = False
         self._hasty = 0  # connections in a row that were lost to silence soon after their first picture
         self._error: SourceError | None = None
@@ -368,5 +366,3 @@ class LiveSource(Source):
             self._watcher.join(CLOSING_S)
         self._connection.give_up()
         self._connection.join(CLOSING_S)
-        if self._watcher.is_alive():
-            self._watcher.join(CLOSING_S)

@@ -26,13 +26,17 @@ from runtime.sources.source import Source
 SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
 FORMS = (
     "a video file, a picture, a folder, a glob like 'shots/*.jpg', - (a video on standard input), a camera like 0, "
-    "/dev/video0 or /dev/v4l/by-id/NAME, rtsp://HOST/PATH, http://HOST/PATH (a file, MJPEG or HLS), "
-    "gst:'PIPELINE', csi://0 (a Jetson's camera), a robot's topic like ros2:/camera/image_raw, its recording like "
-    "bag:FILE?topic=/camera, test://cars or test://pattern"
+    "/dev/video0 or /dev/v4l/by-id/NAME, rtsp://HOST/PATH, http://HOST/PATH (a file, MJPEG or HLS), gst:'PIPELINE', "
+    "csi://0 (a Jetson's camera), a robot's topic like ros2:/camera/image_raw, its recording bag:FILE?topic=/camera, "
+    "test://cars or test://pattern"
 )
 
 VIDEO4LINUX = 81
 """Major number of the devices that Linux captures video from."""
+
+
+ENDLESS = {"rtsp", "rtsps", "gst", "csi", "ros2"}
+"""Kinds that no other source can come after. What lies behind `http` may have an end, and says so when it is opened."""
 
 
 def open_sources(sources: Sequence[str]) -> Source:
@@ -52,11 +56,17 @@ def open_sources(sources: Sequence[str]) -> Source:
         folders = [Path(source) for source in sources if Path(source).is_dir()]
         return PictureSource(paths, " ".join(sources), folders, [line for part in pictures for line in part.left_out])
     for source in sources:
-        if _camera(source) is not None or source == "-" or source.startswith("ros2:"):
-            raise SourceNotFoundError(f"{source!r} is one of several sources, and never ends: give it alone")
+        if _camera(source) is not None or source == "-" or _kind(source) in ENDLESS:
+            shown = redacted(source)
+            raise SourceNotFoundError(f"{shown!r} is one of several sources, and never ends: give it alone")
         if not source.startswith("bag:") and _is_missing(source):
             raise SourceNotFoundError(f"source {source!r} does not exist: expected {FORMS}")
     return ChainSource(sources, open_source, [path for source in sources for path in inputs_of(source)])
+
+
+def _kind(source: str) -> str:
+    """What a text begins with up to its colon."""
+    return source.partition(":")[0].lower()
 
 
 def _is_missing(source: str) -> bool:
@@ -66,7 +76,7 @@ def _is_missing(source: str) -> bool:
 def inputs_of(source: str) -> list[Path]:
     """List every file and folder that a source given as text reads."""
     source = _path_of(source)
-    if "://" in source or source == "-":
+    if "://" in source or source == "-" or _kind(source) in ENDLESS:
         return []
     if source.startswith("bag:"):
         return bag_inputs(source)
@@ -105,7 +115,7 @@ def open_source(source: str, *, wait: bool = True) -> Source:
         return open_ros2(source, wait=wait)
     if source.startswith("bag:"):
         return BagSource(source)
-    if source.startswith(("gst:", "csi://")):
+    if _kind(source) in ("gst", "csi"):
         return open_gstreamer(source, wait=wait)
     source = _path_of(source)
     camera = _camera(source)
@@ -129,10 +139,9 @@ def open_source(source: str, *, wait: bool = True) -> Source:
 
 
 def _open_address(source: str, *, wait: bool) -> Source:
-    scheme = source.partition("://")[0].lower()
-    if scheme in ("rtsp", "rtsps"):
+    if _kind(source) in ("rtsp", "rtsps"):
         return open_rtsp(Address.of(source), wait=wait)
-    if scheme in ("http", "https"):
+    if _kind(source) in ("http", "https"):
         return open_http(Address.of(source), wait=wait)
     raise SourceNotFoundError(f"source {redacted(source)!r} is of a kind that is not supported: expected {FORMS}")
 
@@ -164,7 +173,7 @@ def _camera(source: str) -> int | str | None:
 
 def _pictures(source: str) -> Found | None:
     """List the pictures that a text means; None if it means something else."""
-    if "://" in source or source.startswith("bag:"):
+    if "://" in source or source.startswith("bag:") or _kind(source) in ENDLESS:
         return None
     path = Path(source)
     if path.is_dir():

@@ -18,8 +18,8 @@ from runtime.sources.files import decodable, usable_cores
 from runtime.sources.live import Picture
 
 OPTIONS = {"flags": "low_delay", "analyzeduration": "100000", "probesize": "500000"}
-"""For opening one within a fifth of a second. What is read to find out about the stream is decoded, too (no `nobuffer`): it holds the key frame
-that all up to the next one build upon."""
+"""For opening one within a fifth of a second. What is read to find out about the stream is decoded, too (no
+`nobuffer`): it holds the key frame that all up to the next one build upon."""
 
 
 class PacketCapture:

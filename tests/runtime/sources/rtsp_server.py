@@ -1,8 +1,7 @@
 """An RTSP server for the tests, run by the system's Python, which has GStreamer's bindings.
 
 It prints its ports, the first for all and the second for who knows the password, and ends when its standard input does.
-Paths: /steady, /sizes (changes its size), /jumps (its times do), /slow (a picture every two seconds), and /secret of the
-second.
+Paths: /steady, /sizes (changes its size), /jumps (its times do), /slow (a picture every two seconds); and /secret.
 """
 
 import sys

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import SourceError, SourceNotFoundError
+from runtime.sources.chain import name_of
 from runtime.sources.open import SHIPPED_CLIP, open_source, open_sources
 
 ONE, TWO = "test://pattern?size=16x16&frames=3&fps=10", "test://pattern?size=24x16&frames=2&fps=50"
@@ -45,6 +46,10 @@ def test_pictures_of_several_places_are_one_source(tmp_path: Path) -> None:
 def test_what_never_ends_is_no_one_of_several(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match="'0' is one of several sources, and never ends"):
         open_sources([ONE, "0"])
+    for endless in ("rtsp://eve:secret@cam/a", "RTSPS://cam/a", "gst:videotestsrc", "csi://0", "ros2:/camera"):
+        with pytest.raises(SourceNotFoundError, match="is one of several sources, and never ends") as found:
+            open_sources([ONE, endless])
+        assert "secret" not in str(found.value)
     with pytest.raises(SourceNotFoundError, match="'gone.mp4' does not exist"):
         open_sources([ONE, "gone.mp4"])
 
@@ -70,3 +75,17 @@ def test_what_is_left_out_or_skipped_in_one_of_them_is_told(tmp_path: Path) -> N
     assert source.left_out == ["other files (1): notes.txt"]
     assert "broken.png" in source.problems[0]
     assert "none of 1 pictures could be read" in source.problems[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("http://eve:secret@cam/a/cars.mp4?token=x", "cars"),
+        ("rtsp://eve:secret@cam", "cam"),
+        ("rtsp://cam/stream1", "stream1"),
+        ("test://pattern?size=16x16", "pattern"),
+        ("a/b.mp4", "b"),
+    ],
+)
+def test_a_source_is_named_after_what_it_is_not_how_to_enter(source: str, name: str) -> None:
+    assert name_of(source) == name

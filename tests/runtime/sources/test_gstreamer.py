@@ -94,7 +94,7 @@ def test_a_pipeline_that_is_killed_or_hangs_is_run_again_and_leaves_nothing_behi
         (first,) = children()
         os.kill(first, signal.SIGKILL)
         assert until(lambda: source.reconnects == 1 and source.state == "live")
-        assert "ended by signal 9" in str(source.error)
+        assert "ended by signal 9" in str(source.problem)
         (second,) = children()
         os.kill(second, signal.SIGSTOP)
         assert until(lambda: source.state != "live")

@@ -124,7 +124,7 @@ def test_what_stops_sending_is_stale_then_opened_again_and_live() -> None:
         assert states in (["live", "stale"], ["live", "stale", "reconnecting"])
         assert source.age_s is not None
         assert source.age_s >= QUICK.lost
-        assert first.closed
+        assert until(lambda: first.closed)
         second.coming.put(2)
         assert until(lambda: source.state == "live")
         assert until(lambda: source.reconnects == 1)
@@ -155,7 +155,7 @@ def test_without_waiting_it_comes_when_it_is_there() -> None:
         assert (source.state, source.age_s) == ("reconnecting", None)
         assert numbers(source.frames(0.05), 1) == [1]
         assert until(lambda: source.state == "live")
-        assert str(source.error) == "not there"
+        assert str(source.problem) == "not there"
 
 
 @pytest.mark.parametrize("chance", [0.0, 1.0])
@@ -240,7 +240,7 @@ def test_a_fault_of_ours_in_a_capture_is_no_end() -> None:
     camera = Camera(Driven(1, ZeroDivisionError("of rtsp://eve:secret@cam/")), Driven(2))
     with LiveSource("a", camera, patience=QUICK) as source:
         assert until(lambda: source.reconnects == 1)
-        assert "a cannot be read (ZeroDivisionError('of rtsp://***@cam/'))" in str(source.error)
+        assert "a cannot be read (ZeroDivisionError('of rtsp://***@cam/'))" in str(source.problem)
 
 
 def test_stop_ends_who_waits() -> None:

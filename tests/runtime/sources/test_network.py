@@ -122,7 +122,7 @@ def test_a_camera_that_ends_its_stream_is_asked_again(web: Web) -> None:
         camera.send(None, camera.part(jpeg(2)))
         assert [number_of(image) for image in images(source, 1)] == [2]
         assert isinstance(source, LiveSource)
-        assert "has ended the stream" in str(source.error)
+        assert "has ended the stream" in str(source.problem)
         deadline_s = monotonic() + 5
         while source.reconnects == 0 and monotonic() < deadline_s:
             sleep(0.01)

@@ -144,7 +144,7 @@ def test_a_password_opens_and_is_seen_nowhere(
             assert isinstance(source, LiveSource)
             assert len(shapes(source, lambda seen: len(seen) >= 3)) >= 3
             threads = " ".join(thread.name for thread in threading.enumerate())
-        told = [f"{source.name} {source.error} {threads}"]
+        told = [f"{source.name} {source.problem} {threads}"]
         for wrong in ("eve:wrong-secret@", ""):
             with pytest.raises(
                 SourceError, match=r"(refuses the user or password given|demands a user).*status 401"
@@ -197,7 +197,7 @@ def test_a_server_that_is_killed_and_started_again_is_live_again(server: Server)
         assert isinstance(source, LiveSource)
         server.kill()
         assert until(lambda: source.state == "reconnecting", 4)
-        assert until(lambda: "refuses the connection" in str(source.error), 4)
+        assert until(lambda: "refuses the connection" in str(source.problem), 4)
         server.start()
         assert until(lambda: source.state == "live")
         assert until(lambda: source.reconnects == 1)
