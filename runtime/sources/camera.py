@@ -66,7 +66,8 @@ class _Camera:
     def __call__(self) -> CameraCapture:
         if self._lasting is not None and self._lasting.is_symlink():
             return CameraCapture(os.path.realpath(self._lasting))
-        return CameraCapture(self._camera)
+        # OpenCV knows devices by the names that end in a number.
+        return CameraCapture(self._camera if isinstance(self._camera, int) else os.path.realpath(self._camera))
 
 
 def open_camera(camera: int | str, *, patience: Patience = PATIENCE, wait: bool = True) -> LiveSource:

@@ -70,6 +70,7 @@ class VideoSource(Source):
             raise
         self._reformatter = VideoReformatter()
         self._process = has_threads(self)
+        self._stopped = False
         self._images: list[VideoFrame] = []  # the last ones: their memory is shared with the decoder's threads
         self.inputs = [] if self._path is None else [self._path]
         rate = self._stream.average_rate
@@ -92,8 +93,17 @@ class VideoSource(Source):
         """
         try:
             yield from self._frames()
+        except SourceError:
+            if not self._stopped:
+                raise
         finally:
             self.close()
+
+    def stop(self) -> None:
+        """End the iteration where it waits for a web server."""
+        if isinstance(self._file, HttpFile):
+            self._stopped = True
+            self._file.interrupt()
 
     def _frames(self) -> Iterator[Frame]:
         damage = Damage(self._stream, self._file)

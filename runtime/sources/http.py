@@ -54,6 +54,7 @@ class HttpFile(io.RawIOBase):
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
         self._given_up = False
+        self._beside: list[HttpFile] = []
         self._opener = _opener(address, self._connected)
         self._position = self._begin = 0
         self._ahead = b""
@@ -204,23 +205,34 @@ class HttpFile(io.RawIOBase):
             sleep(0.02)
 
     def beside(self, url: str) -> "HttpFile":
-        """Open what a list names; only this server gets the password.
+        """Open what a list names, and nothing but from web servers; only this server gets the password.
 
         Raises:
-            SourceError: it is not to be had, or not on a web server.
+            SourceError: it is not to be had, or this was interrupted.
         """
+        if self._given_up:
+            raise SourceError(f"{self.address.shown} was closed")
+        other = HttpFile(self._address_beside(url), timeout_s=self._timeout_s)
+        self._beside = [*(file for file in self._beside if not file.closed), other]
+        if self._given_up:
+            other.interrupt()
+        return other
+
+    def _address_beside(self, url: str) -> Address:
         if url == self.name:
-            return HttpFile(self.address, timeout_s=self._timeout_s)
+            return self.address
         if not url.lower().startswith(("http://", "https://")):
             raise SourceError(f"{self.address.shown} leads to {redacted(url)}: expected http:// or https:// only")
         other = Address.of(url)
         if _server(other) == _server(self.address):
-            other = replace(other, user=self.address.user, password=self.address.password)
-        return HttpFile(other, timeout_s=self._timeout_s)
+            return replace(other, user=self.address.user, password=self.address.password)
+        return other
 
     def interrupt(self) -> None:
-        """Wake whoever waits for a byte, from another thread: there will be none."""
+        """Wake whoever waits for a byte of it or of what was opened beside it: there will be none."""
         self._given_up = True
+        for other in self._beside:
+            other.interrupt()
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)

@@ -1,5 +1,7 @@
 """Whatever lies behind `http(s)://`: a file, a list of pieces, or a stream without end. What it is, it says itself."""
 
+from collections.abc import Callable
+
 import av
 from av.container import InputContainer
 
@@ -12,6 +14,9 @@ from runtime.sources.mjpeg import MjpegCapture, is_multipart
 from runtime.sources.packets import OPTIONS, PacketCapture
 from runtime.sources.refusal import web_page
 from runtime.sources.source import Source
+
+OpenPiece = Callable[[str, int, dict[str, str]], HttpFile]
+"""Opens for FFmpeg what a list names, by its address; flags and options do not matter."""
 
 
 def open_http(address: Address, *, patience: Patience = PATIENCE, wait: bool = True) -> Source:
@@ -70,7 +75,6 @@ def _open(address: Address) -> VideoSource | Capture:
 
 def _open_list(file: HttpFile) -> VideoSource | Capture:
     """Open the pieces that a list names (HLS): of an endless one, from near its end on."""
-    pieces = Pieces(file)
     options = {
         **OPTIONS,
         "protocol_whitelist": "http,https,tcp,tls",
@@ -79,51 +83,25 @@ def _open_list(file: HttpFile) -> VideoSource | Capture:
         "allowed_segment_extensions": "ALL",
         "live_start_index": "-2",
     }
-    container = _open_container(file, options, pieces)
+    container = _open_container(file, options, _piece_of(file))
     if container.duration is not None:
         return VideoSource(file, container)
-    return PacketCapture(container, file.address.shown, returns=False, interrupt=pieces.interrupt, released=file.close)
+    return PacketCapture(container, file.address.shown, returns=False, interrupt=file.interrupt, released=file.close)
 
 
-class Pieces:
-    """Opens for FFmpeg what a list names, and nothing but from web servers.
-
-    Args:
-        file: the list.
-    """
-
-    def __init__(self, file: HttpFile) -> None:
-        self._file = file
-        self._open: list[HttpFile] = []
-        self._given_up = False
-
-    def __call__(self, url: str, flags: int, options: dict[str, str]) -> HttpFile:
-        """Open a piece, or another list.
-
-        Raises:
-            SourceError: it is not to be had.
-        """
-        if self._given_up:
-            raise SourceError(f"{self._file.address.shown} was closed")
+def _piece_of(file: HttpFile) -> OpenPiece:
+    def open_piece(url: str, flags: int, options: dict[str, str]) -> HttpFile:
         if url.startswith(("crypto", "data:")):
-            raise SourceError(f"{self._file.address.shown} is encrypted, which is not supported: expected plain HLS")
-        piece = self._file.beside(url)
-        self._open = [*(other for other in self._open if not other.closed), piece]
-        if self._given_up:
-            piece.interrupt()
-        return piece
+            raise SourceError(f"{file.address.shown} is encrypted, which is not supported: expected plain HLS")
+        return file.beside(url)
 
-    def interrupt(self) -> None:
-        """Wake whoever waits for one, from another thread."""
-        self._given_up = True
-        for piece in self._open:
-            piece.interrupt()
+    return open_piece
 
 
-def _open_container(file: HttpFile, options: dict[str, str], pieces: Pieces | None = None) -> InputContainer:
+def _open_container(file: HttpFile, options: dict[str, str], open_piece: OpenPiece | None = None) -> InputContainer:
     problem = None
     try:
-        return av.open(file, "r", format=None if pieces is None else "hls", options=options, io_open=pieces)
+        return av.open(file, "r", format=None if open_piece is None else "hls", options=options, io_open=open_piece)
     except av.error.FFmpegError as error:
         problem = error.strerror
     raise SourceError(

@@ -155,7 +155,7 @@ def _camera(source: str) -> int | str | None:
     device = source.removeprefix("v4l2://")
     if device.isascii() and device.isdigit() and not Path(device).is_dir():
         return int(device)
-    if device.startswith("/dev/video") and not os.path.lexists(device):
+    if device.startswith(("/dev/video", "/dev/v4l/")) and not os.path.lexists(device):
         return device  # which says what is there instead
     try:
         about = Path(device).stat()

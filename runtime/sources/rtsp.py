@@ -53,7 +53,10 @@ def connect(address: Address) -> PacketCapture:
         "protocol_whitelist": "tcp,tls,rtp,udp" if address.scheme == "rtsp" else "tls,tcp,rtp,udp",
     }
     if address.scheme == "rtsps":
-        options |= {"tls_verify": "1", "ca_file": ssl.get_default_verify_paths().cafile or ""}
+        options["tls_verify"] = "1"
+        trusted = ssl.get_default_verify_paths().cafile
+        if trusted is not None:  # or FFmpeg's own idea of what the system trusts
+            options["ca_file"] = trusted
     problem: SourceError | None = None
     begin_s = monotonic()
     with av.logging.Capture():  # what FFmpeg tells holds the address with its password

@@ -5,7 +5,6 @@ import hashlib
 import re
 import socket
 import ssl
-import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -185,29 +184,6 @@ def test_a_password_is_for_its_own_server(web: Web) -> None:
         other.close()
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that nobody knows, for 127.0.0.1."""
-    path = tmp_path_factory.mktemp("tls") / "camera.pem"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "9",
-    ]
-    subject = ["-subj", "/CN=camera", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", "/dev/stdout"]
-    done = subprocess.run([*command, *subject], capture_output=True, check=True, timeout=30)
-    with path.open("ab") as file:
-        file.write(done.stdout)
-    return path
-
-
 def test_a_certificate_is_looked_at(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def wrap(server: ThreadingHTTPServer) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -253,4 +229,25 @@ def test_who_waits_for_a_byte_can_be_woken(web: Web) -> None:
         file.read(3)
     assert monotonic() - begin_s < 5
     file.close()
+    waiting.set()
+
+
+def test_who_waits_for_a_frame_is_woken(web: Web) -> None:
+    """By a stop, after which there is no error: nobody wants the rest."""
+    waiting = threading.Event()
+
+    def stall(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(CLIP)))
+        request.end_headers()
+        request.wfile.write(CLIP[: len(CLIP) // 2])
+        request.wfile.flush()
+        waiting.wait(10)
+
+    web.pages["/cars.mp4"] = stall
+    source = open_source(f"{web.root}/cars.mp4")
+    threading.Timer(0.3, source.stop).start()
+    begin_s = monotonic()
+    assert 20 < len(list(source)) < 100
+    assert monotonic() - begin_s < 5
     waiting.set()

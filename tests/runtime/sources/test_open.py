@@ -34,7 +34,9 @@ def test_a_device_that_is_no_camera_is_one_that_is_there(device: str, tmp_path: 
         open_source(device if device.startswith("/") else str(tmp_path / device))
 
 
-@pytest.mark.parametrize("name", ["/dev/video93", "93", "v4l2:///dev/video93", "v4l2:///dev/v4l/by-id/gone"])
+@pytest.mark.parametrize(
+    "name", ["/dev/video93", "93", "v4l2:///dev/video93", "v4l2:///dev/v4l/by-id/gone", "/dev/v4l/by-id/gone"]
+)
 def test_a_camera_that_is_not_there_is_looked_for(name: str) -> None:
     with pytest.raises(SourceError, match="cannot be opened"):
         open_source(name)

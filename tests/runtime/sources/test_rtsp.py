@@ -4,9 +4,11 @@ import logging
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -252,6 +254,26 @@ def test_who_does_not_answer_as_a_camera_does_is_told_apart(monkeypatch: pytest.
         open_source("rtsp://eve:secret@cam.invalid/")
     with pytest.raises(SourceError, match=r"127\.0\.0\.1 refuses the connection"):
         open_source(f"rtsps://127.0.0.1:{fake.port}/")
+
+
+def test_a_certificate_is_looked_at(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    def answer(connection: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(1000)
+            secure.sendall(b"RTSP/1.0 404 Not Found\r\nCSeq: 1\r\n\r\n")
+
+    fake = Fake(answer)
+    try:
+        with pytest.raises(SourceError, match=r"certificate of 127\.0\.0\.1 is not to be trusted .*SSL_CERT_FILE"):
+            open_source(f"rtsps://eve:secret@127.0.0.1:{fake.port}/a")
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with pytest.raises(SourceError, match=r"is not there \(status 404\)"):
+            open_source(f"rtsps://eve:secret@127.0.0.1:{fake.port}/a")
+    finally:
+        fake.close()
 
 
 def test_without_waiting_the_camera_may_come_later() -> None:
