@@ -142,7 +142,10 @@ def test_a_camera_that_hangs_is_asked_again_and_its_thread_ends(web: Web) -> Non
         camera.send(*[camera.part(jpeg(2))] * 2)  # the first request takes one of them
         images(source, 1)
         assert {"live", "stale", "reconnecting"} <= states
-    assert not [left for left in set(threading.enumerate()) - threads if "127.0.0.1" in left.name]
+    deadline_s = monotonic() + 10
+    while left := [thread for thread in set(threading.enumerate()) - threads if "127.0.0.1" in thread.name]:
+        assert monotonic() < deadline_s, left
+        sleep(0.01)
 
 
 def test_what_is_no_mjpeg_is_told(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
