@@ -243,6 +243,8 @@ class HttpFile(io.RawIOBase):
             self.interrupt()
             if self._response is not None:
                 self._response.close()
+            self._opener.close()  # or all of it would hold each other
+            self._beside, self._ahead, self._response = [], b"", None
         super().close()
 
 

@@ -104,7 +104,7 @@ def test_pictures_come_and_the_camera_is_let_go(server: Server) -> None:
         assert source.age_s is not None
         assert source.age_s < 1
     assert until(lambda: set(threading.enumerate()) <= threads)
-    assert until(lambda: len(list(Path("/dev/fd").iterdir())) == files)
+    assert until(lambda: len(list(Path("/dev/fd").iterdir())) <= files)
 
 
 @needs_server
