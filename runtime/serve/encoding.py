@@ -17,10 +17,13 @@ from runtime.sinks.masks import encoded_mask
 from runtime.stream.status import Status
 
 JPEG_QUALITY = 80
-LONGEST_FRAME_PX, LONGEST_LABELS_PX = 1280, 512
-"""Longer side of what viewers get: a larger frame is averaged down, of larger labels each pixel takes the nearest."""
+LONGEST_FRAME_PX, LONGEST_LABELS_PX = 1920, 512
+"""Longer side of what viewers get: of a larger frame, squares of pixels are averaged, of larger labels each pixel takes
+the nearest."""
 
 FASTEST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12: a quarter of the time, and labels are smaller without
+    FASTEST_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +113,8 @@ def masks(shot: Shot) -> bytes:
 
 def _jpeg(image: npt.NDArray[np.uint8]) -> bytes:
     height, width = image.shape[:2]
-    share = min(1, LONGEST_FRAME_PX / max(height, width))
-    if share < 1:
-        size_wh = (max(round(width * share), 1), max(round(height * share), 1))
+    side = -(-max(height, width) // LONGEST_FRAME_PX)
+    if side > 1:  # whole numbers only: others take longer than the encoding of the whole frame
+        size_wh = (max(width // side, 1), max(height // side, 1))
         image = np.asarray(cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA), np.uint8)
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

@@ -62,8 +62,9 @@ def test_a_packet_holds_frame_labels_and_coverage(shot: Any) -> None:
 
 
 def test_a_large_frame_is_sent_smaller(shot: Any) -> None:
-    large = replace(shot.result, frame=np.zeros((1080, 1920, 3), np.uint8), mask=np.zeros((1080, 1920), np.uint8))
-    assert decoded(packet(replace(shot, result=large)).jpeg).shape == (720, 1280, 3)
+    for given, sent in (((1080, 1920), (1080, 1920)), ((1080, 1922), (540, 961)), ((4320, 7680), (1080, 1920))):
+        large = replace(shot.result, frame=np.zeros((*given, 3), np.uint8), mask=np.zeros(given, np.uint8))
+        assert decoded(packet(replace(shot, result=large)).jpeg).shape[:2] == sent
 
 
 def test_a_live_picture_is_painted_as_files_are(shot: Any, stream: Any) -> None:
