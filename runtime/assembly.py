@@ -20,7 +20,6 @@ from runtime.job import Job
 from runtime.overlay import Look
 from runtime.segmenter import Segmenter
 from runtime.sensors import Sensors
-from runtime.sinks.live_words import LiveWords
 from runtime.sinks.open import open_sink
 from runtime.sinks.output import Outputs
 from runtime.sinks.video import VIDEOS
@@ -204,8 +203,7 @@ class Assembly(Closing):
             ) from None
         channels: dict[str, Channel] = {}
         for job in self.jobs:
-            words = LiveWords(job.segmenter, tuple(job.sinks))
-            channels[job.name] = Channel(words, job.monitor.status)
+            channels[job.name] = Channel(job.segmenter, job.monitor.status)
             job.sinks.append(channels[job.name])
         return Server(channels, address.host, address.port, self._wishes.token)
 

@@ -112,9 +112,9 @@ def words(
     if live is not None:
         if bundle or classes or template or output:
             raise UsageError("--live is about a running stream: no bundle, file, --classes, --template or --output")
-        from runtime.words.live import run_live
+        from runtime.words.served import run_served
 
-        run_live(
+        run_served(
             live,
             token=token,
             replaced=replaced,

@@ -51,7 +51,7 @@ class Channel(Sink):
     """The newest frame of a stream. Writing copies it, and only while somebody watches; nothing is queued.
 
     Args:
-        segmenter: of the stream, or what stands between it and those who may change its words.
+        segmenter: of the stream; its words can be changed, also before the first frame.
         status: tells how the stream is, from any thread.
 
     Attributes:
@@ -63,8 +63,8 @@ class Channel(Sink):
     paints = False
     immediate = True  # keeping a frame takes less time than a thread would
 
-    def __init__(self, segmenter: Segmenter | LiveWords, status: Callable[[], Status]) -> None:
-        self.status, self.words = status, WordSettings(segmenter)
+    def __init__(self, segmenter: Segmenter, status: Callable[[], Status]) -> None:
+        self.status, self.words = status, WordSettings(LiveWords(segmenter))
         self.look = Look()
         self.newest: Shot | None = None
         self._version = 0
@@ -75,8 +75,8 @@ class Channel(Sink):
         self._lock = Lock()
 
     def begin(self, look: Look, words: LiveWords) -> None:
-        """Paint as the other sinks do."""
-        self.look = look
+        """Paint as the other sinks do, and change words only as far as they can bear it."""
+        self.look, self.words = look, WordSettings(words)
 
     def write(self, result: Segmentation, frame: Frame, picture: BGR) -> None:
         """Keep the frame, in place of the one before."""

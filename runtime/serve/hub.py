@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from runtime.overlay import Look
 from runtime.serve.channel import Channel, Shot
 from runtime.serve.encoding import Packet, masks, note, packet, painted_jpeg, snapshot
+from runtime.serve.messages import message
 from runtime.stream.status import Status
 
 Made = TypeVar("Made")
@@ -16,6 +17,9 @@ Wish = Callable[[], tuple[Hashable, Callable[[], Made]]]
 
 STATUS_S = 0.2
 """How long a status is good for viewers: to find it out costs about as much as a message."""
+
+MESSAGE_S = 0.02
+"""How long a message is: it tells the age of the frame."""
 
 FRESH_S = 1.5
 """How long whoever asks for one picture waits for the next, if nobody watches: the kept one may be a second old."""
@@ -52,32 +56,46 @@ class Hub:
     Args:
         channel: where the frames come from.
         pool: for encoding.
+        heartbeat_s: after which those who wait are woken although nothing is new.
     """
 
-    def __init__(self, channel: Channel, pool: Executor) -> None:
+    def __init__(self, channel: Channel, pool: Executor, heartbeat_s: float) -> None:
         self._channel, self._pool = channel, pool
         self._packets: Once[Packet] = Once(pool)
         self._pictures: Once[bytes] = Once(pool)
         self._snapshots: Once[bytes] = Once(pool)
         self._masks: Once[bytes] = Once(pool)
         self._news, self._told = asyncio.Event(), False
+        self._heard: Shot | None = None
         self._status: tuple[float, Status] | None = None
-        loop = asyncio.get_running_loop()
+        self._message: tuple[Hashable, float, bytes] | None = None
+        self._heartbeat_s, self._loop = heartbeat_s, asyncio.get_running_loop()
+        self._ticking = self._loop.call_later(heartbeat_s, self._tick)
 
         def tell() -> None:
             if not self._told:  # or a fast stream fills the loop's queue
                 self._told = True
-                loop.call_soon_threadsafe(self._wake)
+                self._loop.call_soon_threadsafe(self._wake)
 
         channel.on_news(tell)
 
     def close(self) -> None:
         """Let the stream go on alone."""
         self._channel.on_news(None)
+        self._ticking.cancel()
+
+    def _tick(self) -> None:
+        # One timer for all: a thousand a second that are never due would cost more than what is sent.
+        self._wake()
+        self._ticking = self._loop.call_later(self._heartbeat_s, self._tick)
 
     def _wake(self) -> None:
         self._told, news = False, self._news
-        self._news, self._status = asyncio.Event(), None
+        # The state is found out anew when it may be another, not with every frame.
+        if self.newest is self._heard or (self._status is not None and self._status[1].state != "live"):
+            self._status = None
+        self._heard = self.newest
+        self._news = asyncio.Event()
         news.set()
 
     @property
@@ -92,18 +110,14 @@ class Hub:
             self._status = now_s, self._channel.status()
         return self._status[1]
 
-    async def newer(self, number: int, timeout_s: float) -> bool:
-        """Wait for a frame after that number, and tell whether there is one."""
-        end_s = monotonic() + timeout_s
-        while (newest := self.newest) is None or newest.number <= number:
-            news, left_s = self._news, end_s - monotonic()
-            if left_s <= 0:
-                return False
-            try:
-                await asyncio.wait_for(news.wait(), left_s)
-            except asyncio.TimeoutError:
-                return False
-        return True
+    async def newer(self, number: int) -> bool:
+        """Wait for a frame after that number, for another state or for a heartbeat, and tell whether it is a frame."""
+        if not self._is_newer(number):
+            await self._news.wait()
+        return self._is_newer(number)
+
+    def _is_newer(self, number: int) -> bool:
+        return self.newest is not None and self.newest.number > number
 
     async def packet(self) -> Packet:
         """Encode the newest frame and its labels apart."""
@@ -113,6 +127,13 @@ class Hub:
             return shot.number, lambda: packet(shot)
 
         return await self._packets.get(wish)
+
+    def message(self, packet: Packet | None, *, words: bool) -> bytes:
+        """Put a message together, once for all who get it at about the same time: see `runtime.serve.messages`."""
+        key, now_s = (packet, words), monotonic()
+        if self._message is None or self._message[0] != key or now_s - self._message[1] > MESSAGE_S:
+            self._message = key, now_s, message(packet, self.newest, self.status(), words=words)
+        return self._message[2]
 
     async def picture(self) -> bytes:
         """Encode the newest frame painted, as JPEG."""
@@ -140,6 +161,7 @@ class Hub:
     async def _fresh(self, once: Once[bytes], wish: Wish[bytes]) -> bytes | None:
         with self._channel.watching():
             before = 0 if self.newest is None else self.newest.number
-            if self.status().state == "live":
-                await self.newer(before, FRESH_S)
+            end_s = monotonic() + FRESH_S
+            while self.status().state == "live" and monotonic() < end_s and not await self.newer(before):
+                pass
             return None if self.newest is None else await once.get(wish)

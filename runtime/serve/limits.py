@@ -1,5 +1,6 @@
 """How much the server takes from whom."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,43 @@ class Viewers:
             yield
         finally:
             self.count -= 1
+
+
+class Deadline:
+    """Cuts a connection that keeps one waiting. To begin and to end a wait costs next to nothing.
+
+    Args:
+        seconds: that a wait may take.
+        cut: called when one took longer.
+    """
+
+    def __init__(self, seconds: float, cut: Callable[[], None]) -> None:
+        self._seconds, self._cut = seconds, cut
+        self._loop = asyncio.get_running_loop()
+        self._end_s: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Begin to wait."""
+        self._end_s = self._loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._end_s, self._look)
+
+    def end(self) -> None:
+        """Wait no more."""
+        self._end_s = None
+
+    def close(self) -> None:
+        """Cut nothing any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._end_s is not None and self._end_s > self._loop.time():  # of a later wait
+            self._timer = self._loop.call_at(self._end_s, self._look)
+        elif self._end_s is not None:
+            self._cut()
 
 
 class Rate:

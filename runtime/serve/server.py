@@ -106,7 +106,7 @@ class Server(Closing):
     async def _serve(self, listening: socket.socket, started: "Future[None]") -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         pool = ThreadPoolExecutor(2, "serve")
-        hubs = {name: Hub(channel, pool) for name, channel in self._channels.items()}
+        hubs = {name: Hub(channel, pool, self._limits.heartbeat_s) for name, channel in self._channels.items()}
         doorman = _Doorman(self._limits)
         app = self._application(hubs, pool, doorman)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)

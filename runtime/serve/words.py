@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from runtime.colours import colours_of
 from runtime.errors import VocabularyError
-from runtime.segmenter import KEPT, Segmenter
+from runtime.segmenter import KEPT
 from runtime.sinks.live_words import LiveWords
 from runtime.words.vocabulary import SAME_MEANING, Background, Vocabulary
 from runtime.words.word_class import WordClass, parse_class
@@ -25,14 +25,14 @@ TOLD = ("names", "colours", "confusable")
 
 
 class WordSettings:
-    """The words of a segmenter, read and changed from any thread.
+    """The words of a stream, read and changed from any thread.
 
     Args:
-        segmenter: whose words they are.
+        words: that the stream has.
     """
 
-    def __init__(self, segmenter: Segmenter | LiveWords) -> None:
-        self._segmenter = segmenter
+    def __init__(self, words: LiveWords) -> None:
+        self._words = words
         self._lock = Lock()
         self._told: tuple[Vocabulary, dict[str, Any]] | None = None
 
@@ -44,7 +44,7 @@ class WordSettings:
             None; names and colours (#rrggbb) of the mask's indices; confusable: pairs that the model hardly tells
             apart, with their cosine.
         """
-        vocabulary = self._segmenter.vocabulary
+        vocabulary = self._words.vocabulary
         told = self._told
         if told is None or told[0] is not vocabulary:
             self._told = told = vocabulary, _described(vocabulary)
@@ -71,8 +71,8 @@ class WordSettings:
         background = _background(wanted["background"]) if "background" in wanted else KEPT
         typed = _parsed(wanted["classes"], "classes") if "classes" in wanted else None
         with self._lock:  # what is not named is what it is now
-            classes = self._segmenter.vocabulary.classes if typed is None else typed
-            self._segmenter.set_classes(classes, background=background, threshold=threshold)
+            classes = self._words.vocabulary.classes if typed is None else typed
+            self._words.set_classes(classes, background=background, threshold=threshold)
             return self.read()
 
 

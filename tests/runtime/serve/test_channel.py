@@ -3,10 +3,13 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
+from runtime.errors import VocabularyError
 from runtime.overlay import Look
 from runtime.serve.channel import KEPT_S
 from runtime.sinks.live_words import LiveWords
+from runtime.sinks.sink import Sink
 
 
 def test_the_newest_frame_is_kept_in_memory_of_its_own(stream: Any) -> None:
@@ -66,5 +69,15 @@ def test_news_are_told_and_cannot_come_too_late(stream: Any) -> None:
 
 def test_viewers_see_what_the_command_line_asked_for(stream: Any) -> None:
     assert not stream.channel.paints
-    stream.channel.begin(Look(alpha=0.2, legend=False), LiveWords(stream.channel.words._segmenter))
+    stream.channel.begin(Look(alpha=0.2, legend=False), LiveWords(stream.segmenter))
     assert stream.channel.look == Look(alpha=0.2, legend=False)
+
+
+def test_words_stay_where_another_sink_needs_them_to(stream: Any) -> None:
+    masks = Sink()
+    masks.one_word_list = True
+    stream.channel.begin(Look(), LiveWords(stream.segmenter, [stream.channel, masks]))
+    before = stream.segmenter.vocabulary
+    with pytest.raises(VocabularyError, match="masks are being written that are read with one list of words"):
+        stream.channel.words.change({"classes": ["dog"]})
+    assert stream.segmenter.vocabulary is before

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from runtime.errors import UsageError, VocabularyError
 from runtime.tools import tools
-from runtime.words.live import LiveWords, changed_classes
+from runtime.words.served import ServedWords, changed_classes
 
 
 def words(*arguments: str, **environment: str) -> Result:
@@ -146,7 +146,7 @@ def test_nobody_there_is_said(monkeypatch: Any) -> None:
 )
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(UsageError, match="expected the address of the page"):
-        LiveWords(url)
+        ServedWords(url)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class _NoRedirect(HTTPRedirectHandler):
         """Refuse."""
 
 
-class LiveWords:
+class ServedWords:
     """The words of a running stream, over its web interface.
 
     Args:
@@ -131,7 +131,7 @@ def changed_classes(
     return [str(word) for word in classes]
 
 
-def run_live(
+def run_served(
     url: str,
     *,
     token: str | None,
@@ -144,9 +144,9 @@ def run_live(
     """Change the words of a running stream, and show them.
 
     Raises:
-        LiveError, VocabularyError, UsageError: see `LiveWords`.
+        LiveError, VocabularyError, UsageError: see `ServedWords`.
     """
-    live = LiveWords(url, token)
+    live = ServedWords(url, token)
     wanted: dict[str, Any] = {}
     words = live.read()
     if replaced is not None or removed or added:
