@@ -38,7 +38,9 @@ export class Chart {
     const context = canvas.getContext("2d"), style = getComputedStyle(canvas);
     context.scale(scale, scale);
     const totals = this.samples.map((stages) => stages.reduce((sum, ms) => sum + ms, 0));
-    const top = niceAbove(Math.max(...totals, 1)), room = width - 48, step = room / (KEPT - 1);
+    // One frame that took ten times as long would flatten all others: it leaves the chart at the top.
+    const usual = [...totals].sort((a, b) => a - b)[Math.floor(0.95 * (totals.length - 1))] ?? 1;
+    const top = niceAbove(Math.max(1.2 * usual, 1)), room = width - 48, step = room / (KEPT - 1);
     const x = (index) => room - (this.samples.length - 1 - index) * step, y = (ms) => height - (ms / top) * (height - 8);
     context.font = `11px ${style.fontFamily}`;
     context.textBaseline = "middle";
