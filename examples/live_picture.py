@@ -23,20 +23,26 @@ from runtime.stream.monitor import Monitor
 
 TYPED = "road|ground|asphalt, wheel"
 SIZE = {"width": 1400, "height": 860}
-SEEN = 15
+SEEN = 20
 """Percent of the picture that car and road cover at least, when it is taken."""
 
 
-def watch(page: Page, address: str, path: Path) -> None:
-    """Type the words, and take the picture once the chart has a past."""
+def watch(page: Page, address: str, path: Path, going: Event) -> None:
+    """Type the words, and take the picture once the chart has a past; the stream stands meanwhile."""
     page.goto(address)
     page.fill("#new-word", TYPED)
     page.keyboard.press("Enter")
     page.get_by_text("wheel", exact=True).first.wait_for()
     sleep(12)
     page.evaluate("document.activeElement.blur()")
-    while min(int(share.strip(" <%–") or 0) for share in page.locator(".share").all_inner_texts()[:2]) < SEEN:
-        sleep(0.1)
+    while True:
+        going.clear()
+        sleep(0.4)
+        shares = [int(share.strip(" <%–") or 0) for share in page.locator(".share").all_inner_texts()]
+        if min(shares[:2]) >= SEEN:
+            break
+        going.set()
+        sleep(0.4)
     page.screenshot(path=path)
 
 
@@ -46,14 +52,15 @@ def main() -> None:
     parser.add_argument("picture", type=Path, nargs="?", default=Path("docs/live.png"))
     parser.add_argument("--browser", default="/usr/bin/chromium", help="a Chromium")
     options = parser.parse_args()
-    stop, source = Event(), LoopSource(lambda: open_source("test://cars"))
+    going, stop, source = Event(), Event(), LoopSource(lambda: open_source("test://cars"))
+    going.set()
     with Segmenter("tiny", "car") as segmenter:
         monitor = Monitor(source)
         channel = Channel(segmenter, monitor.status)
         streaming = Thread(
             target=stream,
             args=(source, segmenter, [channel]),
-            kwargs={"monitor": monitor, "look": Look(), "stop": stop},
+            kwargs={"monitor": monitor, "look": Look(), "stop": stop, "on_frame": lambda _: going.wait()},
         )
         streaming.start()
         with Server({"": channel}, "127.0.0.1", 0) as server, sync_playwright() as program:
@@ -61,9 +68,10 @@ def main() -> None:
             browser = program.chromium.launch(executable_path=options.browser, args=["--no-sandbox"])
             page = browser.new_page(viewport=SIZE, color_scheme="dark", device_scale_factor=1)
             try:
-                watch(page, server.address, options.picture)
+                watch(page, server.address, options.picture, going)
             finally:
                 stop.set()
+                going.set()
                 streaming.join()
                 browser.close()
 

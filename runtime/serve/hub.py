@@ -128,11 +128,11 @@ class Hub:
 
         return await self._packets.get(wish)
 
-    def message(self, packet: Packet | None, *, words: bool) -> bytes:
+    def message(self, packet: Packet | None, shot: Shot | None, *, words: bool) -> bytes:
         """Put a message together, once for all who get it at about the same time: see `runtime.serve.messages`."""
-        key, now_s = (packet, words), monotonic()
+        key, now_s = (packet, shot, words), monotonic()
         if self._message is None or self._message[0] != key or now_s - self._message[1] > MESSAGE_S:
-            self._message = key, now_s, message(packet, self.newest, self.status(), words=words)
+            self._message = key, now_s, message(packet, shot, self.status(), words=words)
         return self._message[2]
 
     async def picture(self) -> bytes:

@@ -9,16 +9,17 @@ from runtime.serve.words import hexadecimal
 from runtime.stream.status import Status
 
 
-def message(packet: Packet | None, newest: Shot | None, status: Status, *, words: bool) -> bytes:
+def message(packet: Packet | None, shot: Shot | None, status: Status, *, words: bool) -> bytes:
     """Put a message together.
 
     Args:
         packet: the frame; None where there is no new one, and only the state is told.
-        newest: the frame that was kept last.
+        shot: the frame that is told about, and acknowledged: of the packet, or what this viewer got last. There may be
+            a newer one by now.
         status: of the stream.
         words: tell what the labels mean, too.
     """
-    line = _about(packet, newest, status)
+    line = _about(packet, shot, status)
     if packet is None:
         return json.dumps(line).encode() + b"\n"
     if words:
@@ -26,8 +27,7 @@ def message(packet: Packet | None, newest: Shot | None, status: Status, *, words
     return b"".join((json.dumps(line).encode(), b"\n", packet.jpeg, packet.labels))
 
 
-def _about(packet: Packet | None, newest: Shot | None, status: Status) -> dict[str, Any]:
-    shot = newest if packet is None else packet.shot
+def _about(packet: Packet | None, shot: Shot | None, status: Status) -> dict[str, Any]:
     height, width = (0, 0) if shot is None else shot.result.mask.shape
     return {
         "frame": None if shot is None else shot.index,

@@ -8,6 +8,7 @@ from time import monotonic
 
 from aiohttp import WSMsgType, web
 
+from runtime.serve.channel import Shot
 from runtime.serve.guard import refusal
 from runtime.serve.hub import Hub
 from runtime.serve.limits import Deadline
@@ -35,17 +36,15 @@ async def live(request: web.Request, hub: Hub, dead_s: float) -> web.StreamRespo
         return refusal(HTTPStatus.UPGRADE_REQUIRED, "this is a WebSocket: a page or a program opens it as one")
     await socket.prepare(request)
     with closing(Deadline(dead_s, _cutting(request))) as deadline:
-        seen, version, frame = 0, 0, None
+        shot: Shot | None = None  # that it got last
         try:
             while True:
-                packet = await hub.packet() if await hub.newer(seen) else None
-                words = packet is not None and packet.shot.words_version != version
-                message = hub.message(packet, words=words)
-                if packet is not None:
-                    seen, version, frame = packet.shot.number, packet.shot.words_version, packet.shot.index
+                packet = await hub.packet() if await hub.newer(0 if shot is None else shot.number) else None
+                before, shot = shot, shot if packet is None else packet.shot
+                words = before is None or (shot is not None and shot.words_version != before.words_version)
                 deadline.begin()
-                await socket.send_bytes(message)
-                if not await _acknowledged(socket, frame):
+                await socket.send_bytes(hub.message(packet, shot, words=words))
+                if not await _acknowledged(socket, None if shot is None else shot.index):
                     break
                 deadline.end()
         except ConnectionError:

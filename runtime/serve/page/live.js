@@ -104,7 +104,10 @@ class Page {
     find("fullscreen").addEventListener("click", () => this.toggleFullscreen());
     find("help").addEventListener("click", () => find("shortcuts").showModal());
     document.addEventListener("keydown", (event) => this.answer(event));
-    setInterval(() => this.showState(), 250);
+    setInterval(() => {
+      this.showState();
+      this.showCoverage();
+    }, 250);
     setInterval(() => this.showFigures(), 1000);
     const name = decodeURIComponent(location.pathname.split("/").filter(Boolean).pop() ?? "");
     find("source").textContent = name;
@@ -175,11 +178,17 @@ class Page {
     this.say(state === "live" ? "" : [this.latest.problem, this.frames ? "" : "waiting for the first picture"].filter(Boolean).join(" · "));
   }
 
+  get shares() {
+    return new Map(this.painted.names.map((name, index) => [name, this.latest.coverage?.[index] ?? 0]));
+  }
+
+  showCoverage() {
+    this.editor.setCoverage(this.shares);
+  }
+
   showFigures() {
-    const { fps, camera_fps: camera, dropped, reconnects, age_ms: age, latency = {}, coverage = [] } = this.latest;
-    const shares = new Map(this.painted.names.map((name, index) => [name, coverage[index] ?? 0]));
-    this.editor.setCoverage(shares);
-    const seen = [...shares].filter(([, share]) => share > 0.005).map(([name, share]) => `${name} ${Math.round(100 * share)} %`);
+    const { fps, camera_fps: camera, dropped, reconnects, age_ms: age, latency = {} } = this.latest;
+    const seen = [...this.shares].filter(([, share]) => share > 0.005).map(([name, share]) => `${name} ${Math.round(100 * share)} %`);
     find("picture").setAttribute("aria-label", `Picture with words painted over it: ${seen.join(", ") || "nothing found"}`);
     const told = (number, unit) => (number === null || number === undefined ? "–" : `${number}${unit}`);
     find("fps").textContent = told(fps, "");

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from runtime.serve import hub
+from runtime.serve.messages import message
 
 Viewer = aiohttp.ClientWebSocketResponse
 FIXED = {"frame", "time_s", "age_ms", "state", "width", "height", "jpeg", "labels", "words_version"}
@@ -99,6 +100,15 @@ def test_the_state_is_told_without_a_frame(stream: Any, serve: Any) -> None:
             assert about["problem"] == "rtsp://camera/ does not answer"
 
     watch(server, see)
+
+
+def test_what_is_told_without_a_frame_is_about_the_last_that_a_viewer_got(stream: Any) -> None:
+    """While the message is made, the stream may keep the next, which nobody has acknowledged."""
+    with stream.channel.watching():
+        stream.step()
+        got = stream.channel.newest
+        stream.step()
+    assert json.loads(message(None, got, stream.status(), words=False))["frame"] == 0
 
 
 def test_words_come_with_their_first_frame(stream: Any, serve: Any, ask: Any) -> None:
