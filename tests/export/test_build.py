@@ -206,6 +206,18 @@ def test_templates_are_averaged_before_normalising(subject: Subject, stages: Sta
             np.testing.assert_allclose(segmenter._words.vocabulary.embeddings[0], expected, atol=1e-5)
 
 
+def test_activations_that_overwrite_their_input_do_so_again_afterwards() -> None:
+    """Oracle: the graph of the same network without them."""
+    conv, sample = torch.nn.Conv2d(3, 4, 1), torch.rand(2, 3, 5, 5)
+    signature = Signature({"x": ("n", 3, 5, 5)}, {"y": ("n", 4, 5, 5)})
+    networks = [torch.nn.Sequential(conv, torch.nn.ReLU6(inplace=inplace)) for inplace in (True, False)]
+    overwriting, plain = (to_onnx(network, (sample,), signature).graph for network in networks)
+    assert [node.op_type for node in plain.node] == ["Conv", "Clip"]
+    assert overwriting.node == plain.node
+    assert overwriting.initializer == plain.initializer
+    assert [network[1].inplace for network in networks] == [True, False]
+
+
 def test_a_sample_that_would_freeze_a_dimension_is_refused() -> None:
     signature = Signature({"x": ("n", 3)}, {"y": ("n", 3)})
     with pytest.raises(ValueError, match=r"shape \(1, 3\), expected at least 2 in axes \[0\]"):

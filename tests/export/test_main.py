@@ -1,13 +1,13 @@
 """`python -m export` as a user runs it. Oracle: the command that it prints is run, and its files are read back."""
 
 import os
-import resource
 import shlex
 import signal
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ from tcl_core.load.choice import ModelChoice
 from tcl_core.train.__main__ import read_config, train
 
 ROOT = Path(__file__).parents[2]
+Limit = Callable[[int], AbstractContextManager[None]]
 
 
 def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -109,21 +110,19 @@ def test_help_has_examples(export: Callable[..., Result]) -> None:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that is traced in a second: random towers, a grounder without decoder."""
     output = tmp_path_factory.mktemp("toy")
-    settings = [
-        "model.toy_steps=0",
-        "model.decoder=false",
-        "steps=1",
-        "data.batch_size=8",
-        "data.part_size=8",
-        "validation=null",
-    ]
-    config = read_config([str(ROOT / "configs" / "toy.yaml"), *settings, "tensorboard=false", f"output={output}"])
+    settings = ["model.toy_steps=0", "model.decoder=false", "steps=1", "data.batch_size=8", "data.part_size=8"]
+    off = ["validation=null", "tensorboard=false"]
+    config = read_config([str(ROOT / "configs" / "toy.yaml"), *settings, *off, f"output={output}"])
     train(config, console=Console(quiet=True))
     return output / "model"
 
 
 def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(
-    toy: Path, export: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Path,
+    export: Callable[..., Result],
+    files_no_longer_than: Limit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Oracle: Ctrl-C while the segmenter is traced; then the same command again, which reuses the text encoder."""
     work, cache = tmp_path / "work", tmp_path / "cache"
@@ -158,19 +157,25 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on_where_it_was(
         assert f"{stage}: reused: nothing it depends on has changed" in last.stderr
     assert "GMAC in the graph" in last.stdout
     names = Segmenter("b.tclb").names
-    full = subprocess.run(
-        [*command, "--overwrite", "--classes", "red circle"],
-        cwd=work,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (10_000, 10_000)),
-    )
-    assert full.returncode == 1
+    with files_no_longer_than(10_000):
+        full = export(*options, "--overwrite", "--classes", "red circle")
+    assert full.exit_code == 1
     assert "b.tclb cannot be written (File too large): make room there" in full.stderr
     assert [path.name for path in work.iterdir()] == ["b.tclb"]
     assert Segmenter("b.tclb").names == names != ("background", "red circle")  # the one before
+
+
+def test_a_cache_that_is_not_wanted_is_not_made(
+    toy: Path, export: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Oracle: the same command without the option, which fails at the same word after it traced the text encoder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    command = ["--model", str(toy), "--output", "b.tclb", "--classes", "submarine"]
+    for options, kept in ((["--no-cache"], 0), ([], 1)):
+        done = export(*command, *options)
+        assert "submarine" in done.stderr
+        assert not (tmp_path / "b.tclb").exists()
+        assert len(list((tmp_path / "cache").rglob("*.stage"))) == kept
 
 
 @pytest.mark.parametrize(

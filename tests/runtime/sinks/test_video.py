@@ -1,11 +1,8 @@
 """Videos that are written. Oracles: another decoder (OpenCV), FFmpeg's reader, times and colours that the test made."""
 
-import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from runtime.sinks.output import Outputs
 from runtime.sinks.video import Clock, VideoSink
 from runtime.sources.source import Frame
 
+Limit = Callable[[int], AbstractContextManager[None]]
 SIZE = (48, 64)
 NOISE = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 
@@ -162,19 +160,8 @@ def test_names_mean_nothing_to_the_encoder(tmp_path: Path) -> None:
         assert read(written(tmp_path / name, TIMES["regular"], fps=25).rename(tmp_path / "a"))[1] == [0, 1, 2, 3]
 
 
-@contextmanager
-def files_no_longer_than(size: int) -> Iterator[None]:
-    """As on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
-def test_a_full_disk_is_told_within_a_second_of_video(name: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_within_a_second_of_video(name: str, tmp_path: Path, files_no_longer_than: Limit) -> None:
     """What there is can be played: FFmpeg reads it until it breaks off."""
     sink = VideoSink(tmp_path / name, 5, Outputs())
     taken = 0
@@ -192,7 +179,7 @@ def test_a_full_disk_is_told_within_a_second_of_video(name: str, tmp_path: Path)
     assert taken - 7 <= decoded <= taken < 90
 
 
-def test_a_disk_that_is_full_at_the_end_is_told(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_at_the_end_is_told(tmp_path: Path, files_no_longer_than: Limit) -> None:
     sink = VideoSink(tmp_path / "v.mp4", 25, Outputs())
     put(sink, NOISE, 0.0)
     with files_no_longer_than(1000), pytest.raises(WriteError, match="File too large"):

@@ -4,13 +4,15 @@
 
 First two training steps, alone and shared in every way of `CASES`, of which rank 0 writes losses and gradients into the
 folder; the second step is in the second phase, when the blocks train too. Then the training command with the arguments,
-in two processes. Each process finds in its environment what torchrun would say.
+in two processes, and once more with a batch that they cannot share. Each process finds in its environment what torchrun
+would say.
 """
 
 import os
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -20,8 +22,7 @@ import torch.multiprocessing as mp
 from safetensors.torch import save_file
 
 from tcl_core.data.batches import Part
-from tcl_core.train.__main__ import main as train
-from tcl_core.train.__main__ import processes
+from tcl_core.train.__main__ import app, processes
 from tcl_core.train.gather import Gather
 from tcl_core.train.losses import LossWeights
 from tcl_core.train.recipe import DataConfig, OptimizerConfig, TrainConfig
@@ -81,7 +82,7 @@ def record_all(rank: int, num_processes: int, port: int, folder: Path) -> None:
 
 def run_command(rank: int, num_processes: int, port: int, arguments: list[str]) -> None:
     join(rank, num_processes, port)
-    train(arguments)
+    app(arguments)
 
 
 def fork(work: Callable[..., None], num_processes: int, *arguments: object) -> None:
@@ -96,3 +97,5 @@ if __name__ == "__main__":
     for number in CASES:
         fork(record_all, number, Path(sys.argv[1]))
     fork(run_command, 2, sys.argv[2:])
+    with suppress(mp.ProcessExitedException):
+        fork(run_command, 2, [*sys.argv[2:], "data.batch_size=9", f"output={sys.argv[1]}/odd"])
