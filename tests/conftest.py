@@ -76,8 +76,11 @@ def picture() -> np.ndarray:
 
 @pytest.fixture
 def compiler(tmp_path: Path) -> Path:
-    """One that never optimises, which is most of a build; the kernels of all other tests are optimised."""
+    """One that never optimises, which is most of a build, nor writes for debuggers.
+
+    The kernels of all other tests are optimised.
+    """
     script = tmp_path / "compiler"
-    script.write_text(f'#!/bin/sh\nexec {os.environ.get("CXX", "c++")} "$@" -O0\n')
+    script.write_text(f'#!/bin/sh\nexec {os.environ.get("CXX", "c++")} "$@" -O0 -g0\n')
     script.chmod(0o755)
     return script

@@ -94,7 +94,7 @@ def test_without_the_area_loss_masks_become_full(untrained: TCL) -> None:
     before = own_area(untrained)
     # With batches of 12, masks are held by the term for others' texts alone, and losing the one for own texts passes.
     batch = ("data.batch_size=32", "data.part_size=32")
-    options = ("steps=40", "blocks_from_step=0", "optimizer.learning_rate.peak=0.1", *batch)
+    options = ("steps=30", "blocks_from_step=0", "optimizer.learning_rate.peak=0.1", *batch)
     held = [own_area(trained(untrained, 0, LossWeights(tcl_f=tcl_f), *options)) for tcl_f in (0.0, 0.1)]
     free = [own_area(trained(untrained, 0, LossWeights(tcl_f=tcl_f, area=0), *options)) for tcl_f in (0.0, 0.1)]
     print(f"untrained {before:.3f}; without and with TCL_f: held {held}, free {free}")  # noqa: T201
