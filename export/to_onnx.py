@@ -90,8 +90,8 @@ def trace(
 def _nothing_in_place(graph: nn.Module) -> Iterator[None]:
     """Have activations give new tensors for a while.
 
-    The tracer takes those that overwrite their input apart, which is a third of its time for a network full of them, and
-    writes the same operators in the end.
+    The tracer takes those that overwrite their input apart, which is a third of its time for a network full of them,
+    and writes the same operators in the end.
     """
     overwriting = [module for module in graph.modules() if getattr(module, "inplace", False)]
     for module in overwriting:
