@@ -1,6 +1,8 @@
 """Videos that are written. Oracles: another decoder (OpenCV), FFmpeg's reader, times and colours that the test made."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
