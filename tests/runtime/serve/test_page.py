@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runtime.segmentation import Segmentation
+from runtime.sources.source import Frame
+
 CHROMIUM = "/usr/bin/chromium"
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -38,11 +41,21 @@ def pause_s() -> float:
     return 0.1
 
 
+NO_WEBGL = """
+const open = HTMLCanvasElement.prototype.getContext;
+HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+  return kind.startsWith("webgl") ? null : open.call(this, kind, ...rest);
+};
+"""
+
+
 class Visit:
     """A person at the page, and what the browser complains about."""
 
-    def __init__(self, browser: Any, url: str, **context: Any) -> None:
+    def __init__(self, browser: Any, url: str, *, webgl: bool = True, **context: Any) -> None:
         self.context = browser.new_context(**context)
+        if not webgl:
+            self.context.add_init_script(NO_WEBGL)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -186,13 +199,14 @@ def test_words_that_change_elsewhere_are_shown(running: Any, visit: Any) -> None
     assert "car and automobile" in seen.page.inner_text(".confusable")
 
 
-def test_colours_opacity_and_what_is_hidden_are_the_browsers_own(stream: Any, visit: Any) -> None:
+@pytest.mark.parametrize("webgl", [True, False])
+def test_colours_opacity_and_what_is_hidden_are_the_browsers_own(stream: Any, visit: Any, webgl: bool) -> None:
     """Of a stream that stands: no frame comes, and the picture changes."""
     stream.segmenter.set_classes("car, road", background=None)
     stop = Event()
     thread = Thread(target=lambda: [stream.step() for _ in iter(lambda: stop.wait(0.05) or stream.frames > 0, True)])
     thread.start()
-    seen = visit()
+    seen = visit(webgl=webgl)
     page = seen.page
     seen.until(lambda: seen.frames())
     stop.set()
@@ -211,6 +225,35 @@ def test_colours_opacity_and_what_is_hidden_are_the_browsers_own(stream: Any, vi
     seen.until(lambda: seen.frames() and seen.words())
     assert page.get_by_label("Hide: road").get_attribute("aria-pressed") == "true"
     assert page.get_by_label("Colour: car").input_value() == "#ff00ff"
+    stream.state = "stale"
+    seen.until(lambda: mean_chroma(seen.picture()) < 1)
+    assert seen.complaints == []
+
+
+@pytest.mark.parametrize("webgl", [True, False])
+@pytest.mark.parametrize("words", [4, 700])
+def test_every_place_has_the_colour_of_its_word(stream: Any, visit: Any, webgl: bool, words: int) -> None:
+    """Four quarters of four words, of few, and of so many that labels have two bytes; the frame itself is black."""
+    indices = np.array([[0, 1], [2, 3]] if words == 4 else [[1, 257], [600, 699]])
+    mask = np.kron(indices, np.ones((90, 160), int)).astype(np.uint8 if words == 4 else np.uint16)
+    colours = np.random.default_rng(1).integers(0, 256, (words, 3)).astype(np.uint8)
+    image, soft = np.zeros((180, 320, 3), np.uint8), np.zeros((1, 1, 1), np.float32)
+    names = tuple(f"word {number}" for number in range(words))
+    result = Segmentation(mask, names, image, soft, None, colours, None, {})
+    with stream.channel.watching():
+        stream.channel.write(result, Frame(image, 0, 0.0, "0"), image)
+    seen = visit(webgl=webgl)
+    seen.until(seen.frames)
+    seen.page.locator("#opacity").fill("1")
+    seen.page.keyboard.press("o")
+
+    def quarters() -> np.ndarray:
+        picture = seen.picture()
+        height, width = picture.shape[:2]
+        return picture[height // 4 :: height // 2, width // 4 :: width // 2][:2, :2]
+
+    expected = colours[indices][..., ::-1].astype(int)
+    seen.until(lambda: np.abs(quarters() - expected).max() <= 3)
 
 
 def test_a_stall_greys_the_picture_and_says_for_how_long(stream: Any, visit: Any) -> None:
