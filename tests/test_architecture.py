@@ -28,7 +28,7 @@ TOGETHER = {
         "base": {"errors", "version", "atomic_file", "bundle", "closing", "forking", "frame", "rate"},
         "machine": {"sensors", "systemd"},
         "segmenter": {"segmenter", "segmentation", "regions", "tally", "colours", "overlay", "temporal"},
-        "command": {"__main__", "command_line", "commands", "job", "report", "tools"},
+        "command": {"__main__", "arguments", "assembly", "command_line", "commands", "job", "report", "tools"},
     },
 }
 ARROWS = {

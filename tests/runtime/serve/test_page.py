@@ -19,7 +19,7 @@ from runtime.sources.source import Frame
 CHROMIUM = "/usr/bin/chromium"
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not os.path.exists(CHROMIUM), reason=f"there is no {CHROMIUM}")  # noqa: PTH110
+pytestmark = pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="needs apt-get install chromium")  # noqa: PTH110
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from runtime.sources.live import LiveSource, Patience
 from runtime.sources.open import open_source
 
 needs_gstreamer = pytest.mark.skipif(
-    shutil.which("gst-launch-1.0") is None, reason="gst-launch-1.0 is not installed (gstreamer1.0-tools, -plugins-good)"
+    shutil.which("gst-launch-1.0") is None, reason="needs apt-get install gstreamer1.0-tools gstreamer1.0-plugins-good"
 )
 
 QUICK = Patience(stale=0.3, lost=0.5, first=10.0, retry=0.02)

@@ -36,7 +36,7 @@ def lacks_server() -> bool:
 
 
 needs_server = pytest.mark.skipif(
-    lacks_server(), reason="no RTSP server: gir1.2-gst-rtsp-server-1.0, python3-gst-1.0, gstreamer1.0-plugins-ugly"
+    lacks_server(), reason="needs apt-get install gir1.2-gst-rtsp-server-1.0 python3-gst-1.0 gstreamer1.0-plugins-ugly"
 )
 
 

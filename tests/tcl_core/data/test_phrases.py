@@ -163,7 +163,7 @@ def test_tcl_v_looks_at_one_phrase_an_image(pairing: Pairing) -> None:
 WORDNET = Path("/usr/share/wordnet")
 
 
-@pytest.mark.skipif(not (WORDNET / "index.noun").is_file(), reason="needs Debian's wordnet-base")
+@pytest.mark.skipif(not (WORDNET / "index.noun").is_file(), reason="needs apt-get install wordnet-base")
 def test_other_names_are_synonyms_and_kinds() -> None:
     """Oracle: WordNet 3.0, read by eye: names of the same meaning, and of what it is a kind of."""
     thesaurus = Thesaurus(WordNet(WORDNET))
