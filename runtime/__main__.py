@@ -216,7 +216,7 @@ def run(
             stream.notifier.stopping()
             for job in stream.jobs:
                 report_partial(job.sinks)
-        failed = report(stream.jobs, [name for name in names if name != "display"], stopped=stop.signal is not None)
+        failed = report(stream.jobs, names, stopped=stop.signal is not None)
         if stream.address is not None and not failed and stop.signal is None:
             console.print(f"ended; the page stays at {stream.address} until Ctrl-C", markup=False, soft_wrap=True)
             while not stop.asked.wait(0.2):

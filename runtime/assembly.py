@@ -131,7 +131,7 @@ class Assembly(Closing):
         self.notifier = stack.enter_context(Notifier.from_environment())
         sensors = Sensors()
         self.jobs = [
-            self._job(name, source, segmenters[name], Monitor(source, sensors.read), outputs)
+            self._job(stack, name, source, segmenters[name], Monitor(source, sensors.read), outputs)
             for name, source in sources.items()
         ]
         if wishes.address is not None:
@@ -181,11 +181,14 @@ class Assembly(Closing):
         if self._wishes.changes:
             segmenter.set_classes(self._wishes.classes)
 
-    def _job(self, name: str, source: Source, segmenter: Segmenter, monitor: Monitor, outputs: Outputs) -> Job:
+    def _job(
+        self, stack: ExitStack, name: str, source: Source, segmenter: Segmenter, monitor: Monitor, outputs: Outputs
+    ) -> Job:
         wishes = self._wishes
         job = Job(name, source, segmenter, monitor, wishes.look, beat=self.notifier.beat)
         for text in wishes.sinks:
             sink = open_sink(for_source(text, name), source, segmenter.names, outputs, segment_s=wishes.segment_s)
+            stack.callback(sink.close, complete=False)  # nothing more happens where the stream has closed it
             job.sinks.append(sink)
             if wishes.changes and sink.one_word_list:
                 raise SinkNameError(f"{text} is read with one list of words, which --classes-at changes: use out.jsonl")

@@ -9,6 +9,7 @@ from runtime.arguments import for_source
 from runtime.commands import console
 from runtime.job import Job
 from runtime.sinks.sink import Sink
+from runtime.sinks.video import VideoSink
 from runtime.sources.source import Source
 from runtime.stream.latency import PERCENTILES, STAGES
 from runtime.tally import Tally
@@ -35,13 +36,25 @@ def report(jobs: Sequence[Job], sinks: Sequence[str], *, stopped: bool) -> bool:
             told, failed = f"{title}the source has no frames: nothing was written", True
         elif not job.complete:
             told = f"{title}stopped after {count_of_frames(frames, job.source.count)}"
-        elif sinks:
-            told = f"{title}wrote {', '.join(for_source(sink, job.name) for sink in sinks)}"
+        elif _written(job, sinks):
+            told = f"{title}wrote {', '.join(_written(job, sinks))}"
         if told is not None:
             console.print(told, markup=False, soft_wrap=True)
         report_problems(job.source)
         failed |= bool(job.source.problems)
     return failed
+
+
+def _written(job: Job, sinks: Sequence[str]) -> list[str]:
+    """Name the results: of a recording in pieces, the first and the last."""
+    names = []
+    for text, sink in zip(sinks, job.sinks, strict=False):  # the page follows them
+        if text == "display":
+            continue
+        pieces = sink.pieces if isinstance(sink, VideoSink) else []
+        named = [str(pieces[0]), *(["…"] if len(pieces) > 2 else []), str(pieces[-1])] if len(pieces) > 1 else []
+        names.append(" ".join(named) or for_source(text, job.name))
+    return names
 
 
 def report_latency(job: Job) -> None:

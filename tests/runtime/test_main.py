@@ -192,7 +192,7 @@ def test_a_signal_before_the_first_frame_is_no_failure(monkeypatch: pytest.Monke
         signal.raise_signal(signal.SIGTERM)
         return open_sink(*given, **named)
 
-    monkeypatch.setattr("runtime.__main__.open_sink", opened)
+    monkeypatch.setattr("runtime.assembly.open_sink", opened)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         done = run("test://pattern?size=64x48", "o.mp4", "--classes", "car")
@@ -205,9 +205,9 @@ def test_a_signal_before_the_first_frame_is_no_failure(monkeypatch: pytest.Monke
 def test_ctrl_c_ends_a_segmenter_that_takes_minutes_to_open(tmp_path: Path) -> None:
     """As with the first engine on a device; here it sleeps."""
     code = (
-        "import signal, sys, time, runtime.__main__ as program\n"
+        "import signal, sys, time, runtime.assembly, runtime.__main__ as program\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background\n"
-        "program.Segmenter = lambda *_, **__: (print('opening', flush=True), time.sleep(100))\n"
+        "runtime.assembly.Segmenter = lambda *_, **__: (print('opening', flush=True), time.sleep(100))\n"
         "sys.argv = ['runtime', 'test://pattern', 'o.mp4']\n"
         "program.main()\n"
     )
