@@ -10,6 +10,8 @@ viewers of the page cost the process.
 """
 
 import os
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -25,6 +27,8 @@ from timing import cell, parser_of, processor, report
 
 from runtime import Bundle, Segmenter
 from runtime.frame import input_size
+from runtime.serve.channel import Channel
+from runtime.serve.server import Server
 from runtime.sinks.sink import Sink
 from runtime.sources.live import LiveSource, Picture
 from runtime.sources.open import SHIPPED_CLIP, open_source
@@ -120,9 +124,7 @@ def compared(folder: Path, turns: int, threads: int) -> Iterator[str]:
                 took = time.perf_counter() - begin
                 if turn:  # the first pays for memory and threads
                     ours_ms.append(1000 * took / sink.frames)
-                    stages = {stage: values[0] for stage, values in monitor.latency.percentiles().items()}
-                    others = sum(stages[stage] for stage in ("decode", "pre", "post", "overlay"))
-                    shares.append(others / (others + stages["infer"]))
+                    shares.append(1 - monitor.latency.percentiles()["infer"][0] / ours_ms[-1])
                 begin = time.perf_counter()
                 frames = plain(path)
                 took = time.perf_counter() - begin
@@ -149,20 +151,76 @@ class Clip:
         pass
 
 
-def aged(seconds: float, threads: int) -> Iterator[str]:
+VIEWERS = """
+import asyncio, json, sys, aiohttp
+async def watch(session, page):
+    async with session.ws_connect(page + "live", headers={"Origin": page.rstrip("/")}) as socket:
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                head = json.loads(message.data[:message.data.index(b"\\n")])
+                await socket.send_json({"ack": head["frame"]})
+async def main(page, count):
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(*(watch(session, page) for _ in range(count)))
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def live(
+    segmenter: Segmenter, fps: float, seconds: float, viewers: int = 0
+) -> tuple[Monitor, LiveSource, list[float], float]:
+    """A camera for a while: what the monitor saw, ages of the painted frames, and milliseconds of processor a frame."""
     images = [frame.image for frame in open_source(str(SHIPPED_CLIP))]
+    source = LiveSource("a camera", lambda: Clip(images, fps))
+    monitor, stop, ages = Monitor(source), threading.Event(), []
+    channel = Channel(segmenter, monitor.status)
+    with ExitStack() as stack:
+        if viewers:
+            server = stack.enter_context(Server({"": channel}, "127.0.0.1", 0))
+            server.start()
+            watching = subprocess.Popen([sys.executable, "-c", VIEWERS, server.address, str(viewers)])
+            stack.callback(watching.wait)
+            stack.callback(watching.kill)
+            time.sleep(2)  # until all of them are there
+        begin_s = time.process_time()
+        threading.Timer(seconds, stop.set).start()
+        stream(
+            source,
+            segmenter,
+            [Painted(), channel],
+            monitor=monitor,
+            stop=stop,
+            on_done=lambda work: ages.append(work.stages_ms["end to end"]),
+        )
+        took_ms = 1000 * (time.process_time() - begin_s)
+    return monitor, source, ages, took_ms / monitor.latency.frames
+
+
+def cameras(seconds: float, turns: int, threads: int) -> Iterator[str]:
     with Segmenter("tiny", ", ".join(WORDS.split(", ")[:20]), refine="none", threads=threads) as segmenter:
         source = open_source(str(SHIPPED_CLIP))
         monitor = Monitor(source)
         stream(source, segmenter, [Painted()], monitor=monitor)
-        rate = monitor.latency.fps / 2
-        source = LiveSource("a camera", lambda: Clip(images, rate))
-        monitor, stop = Monitor(source), threading.Event()
-        threading.Timer(seconds, stop.set).start()
-        stream(source, segmenter, [Painted()], monitor=monitor, stop=stop)
-    p50, p90, p99 = monitor.latency.percentiles()["end to end"]
-    yield f"A camera at {rate:.1f} fps for {seconds:.0f} s: {monitor.latency.frames} frames, {source.dropped} dropped;"
-    yield f"from arrival to the painted frame p50 {p50:.1f} ms, p90 {p90:.1f}, p99 {p99:.1f}: {p99 / p50:.1f} x p50."
+        rate = monitor.latency.fps
+        yield "| camera | frames | dropped | p50, ms | p90 | p99 | p99 / p50 | p50 of the first and of the last third |"
+        yield "|---|---|---|---|---|---|---|---|"
+        for name, fps in (("half as fast as the loop", rate / 2), ("twice as fast", 2 * rate)):
+            monitor, source, ages, _ = live(segmenter, fps, seconds)
+            p50, p90, p99 = np.percentile(ages, (50, 90, 99))
+            third = len(ages) // 3
+            first, last = np.median(ages[:third]), np.median(ages[-third:])
+            yield (
+                f"| {name}, {fps:.0f} fps | {monitor.latency.frames} | {source.dropped} | {p50:.1f} | {p90:.1f} "
+                f"| {p99:.1f} | {p99 / p50:.1f} | {first:.1f}, {last:.1f} |"
+            )
+        alone, watched = [], []
+        for _ in range(turns):
+            alone.append(live(segmenter, rate / 3, min(seconds, 20))[3])
+            watched.append(live(segmenter, rate / 3, min(seconds, 20), viewers=10)[3])
+        more = np.median(watched) / np.median(alone) - 1
+        yield ""
+        times = f"alone {cell(np.array(alone))} ms, with ten viewers {cell(np.array(watched))} ms: {more:+.0%}"
+        yield f"Processor time a frame: {times}."
 
 
 def main() -> None:
@@ -177,7 +235,8 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lines += compared(folder, turns, options.threads)
-    lines += ["", *aged(seconds, options.threads)]
+    lines += ["", "From arrival to the painted frame:", ""]
+    lines += cameras(seconds, min(turns, 3), options.threads)
     report(options.output, "stream.md", "\n".join(lines) + "\n")
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from threading import Event, Lock
 from time import perf_counter
 
-from runtime.frame import BGR
 from runtime.overlay import Look
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
@@ -132,17 +131,18 @@ class _Loop:
         look, frame = self._look, fetched.frame
         reuse = None if used is None else used.result
         result = self._segmenter(frame.image, overlay=self._paints, alpha=look.alpha, reuse=reuse)
-        segmented_s = perf_counter()
-        if frame.arrived_s is not None:
-            result = replace(result, age_ms=1000 * (segmented_s - fetched.begin_s))
-        picture = self._painted(result, None if used is None else used.picture)
         made_s = perf_counter()
-        stages_ms = {
-            **result.speed,
-            "decode": fetched.took_ms,
-            "overlay": 1000 * (made_s - segmented_s),
-        }
-        work = Work(frame, result, picture, fetched.begin_s, made_s, stages_ms, writers=1)
+        if frame.arrived_s is not None:
+            result = replace(result, age_ms=1000 * (made_s - fetched.begin_s))
+        work = Work(
+            frame,
+            result,
+            look if self._paints else None,
+            fetched.begin_s,
+            made_s,
+            {**result.speed, "decode": fetched.took_ms, "overlay": 0.0},
+            canvas=None if used is None else used.canvas,
+        )
         for outlet in self._outlets:
             if not outlet.put(work, wait=not self._source.live):
                 self._monitor.lose()
@@ -151,13 +151,6 @@ class _Loop:
         self._written(work)
         return result
 
-    def _painted(self, result: Segmentation, used: BGR | None) -> BGR | None:
-        if not self._paints:
-            return None
-        look = self._look
-        fits = used is not None and used.shape == result.frame.shape
-        return result.plot(alpha=look.alpha, legend=look.legend, outline=look.outline, out=used if fits else None)
-
     def _written(self, work: Work) -> None:
         """Count a frame when the last of those who write it is done."""
         with self._lock:
@@ -165,7 +158,7 @@ class _Loop:
             if work.writers:
                 return
             now_s = perf_counter()
-            work.stages_ms["write"] = 1000 * (now_s - work.made_s)
+            work.stages_ms["write"] = 1000 * (now_s - work.made_s) - work.stages_ms["overlay"]
             work.stages_ms["end to end"] = 1000 * (now_s - work.begin_s)
             since_s = now_s - (work.begin_s if self._done_s is None else self._done_s) - self._held_s
             self._done_s, self._held_s = now_s, 0.0

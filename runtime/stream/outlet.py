@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
+from time import perf_counter
 
 from runtime.frame import BGR
+from runtime.overlay import Look
 from runtime.segmentation import Segmentation
 from runtime.sinks.sink import Sink
 from runtime.sources.source import Frame
@@ -16,24 +18,45 @@ class Work:
 
     Attributes:
         frame, result: what is written.
-        picture: the frame as it is painted; None where nobody wants it so.
-        begin_s: when it was fetched, or came in (the clock of `runtime.stream.loop`).
+        look: how the frame is painted; None where nobody wants it so.
+        begin_s: when it was fetched, or came in (`time.perf_counter`).
         made_s: when it was ready to be written.
-        stages_ms: what it took until then.
+        stages_ms: what each stage took so far.
+        canvas: memory to paint in, if it fits.
         writers: who still writes it.
     """
 
     frame: Frame
     result: Segmentation
-    picture: BGR | None
+    look: Look | None
     begin_s: float
     made_s: float
-    stages_ms: dict[str, float] = field(default_factory=dict)
-    writers: int = 0
+    stages_ms: dict[str, float]
+    canvas: BGR | None = None
+    writers: int = 1
+    _painted: bool = False
+    _lock: Lock = field(default_factory=Lock)
 
     def write(self, sink: Sink) -> None:
         """Write it to a sink."""
-        sink.write(self.result, self.frame, self.frame.image if self.picture is None else self.picture)
+        sink.write(self.result, self.frame, self.picture())
+
+    def picture(self) -> BGR:
+        """Give the frame as it is painted, by whoever needs it first: beside the network, where there is a core."""
+        if self.look is None:
+            return self.frame.image
+        with self._lock:
+            if not self._painted:
+                begin_s = perf_counter()
+                look, canvas = self.look, self.canvas
+                fits = canvas is not None and canvas.shape == self.result.frame.shape
+                self.canvas = self.result.plot(
+                    alpha=look.alpha, legend=look.legend, outline=look.outline, out=canvas if fits else None
+                )
+                self._painted = True
+                self.stages_ms["overlay"] = 1000 * (perf_counter() - begin_s)
+        assert self.canvas is not None
+        return self.canvas
 
 
 class Outlet:
