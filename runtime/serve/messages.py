@@ -47,6 +47,7 @@ def _about(packet: Packet | None, shot: Shot | None, status: Status) -> dict[str
         "dropped": status.dropped,
         "reconnects": status.reconnects,
         "problem": status.problem,
+        "unchanged_s": rounded(status.unchanged_s),
     }
 
 

@@ -24,6 +24,10 @@ GAUGES: Mapping[str, tuple[str, Number]] = {
         "Since the last picture of the source.",
         lambda status: None if status.age_ms is None else status.age_ms / 1000,
     ),
+    "tcl_edge_picture_unchanged_seconds": (
+        "For which the source has sent the same picture again and again.",
+        lambda status: status.unchanged_s,
+    ),
     "tcl_edge_fps": ("Frames segmented per second.", lambda status: status.fps),
     "tcl_edge_camera_fps": ("Pictures per second that the source sends.", lambda status: status.camera_fps),
     "tcl_edge_temperature_celsius": ("Of the hottest processor.", lambda status: status.temperature_c),

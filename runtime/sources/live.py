@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Protocol
 
+import numpy as np
+
 from runtime.errors import SourceError
 from runtime.frame import BGR
 from runtime.rate import Rate
@@ -183,6 +185,7 @@ class LiveSource(Source):
         self._unpredictable = unpredictable
         self._changed = threading.Condition()
         self._newest: tuple[Picture, float] | None = None
+        self._seen: tuple[BGR, float] | None = None  # a picture, and since when there has been no other
         self._state: State = "reconnecting"
         self._last_s: float | None = None
         self._arrivals = Rate()
@@ -201,6 +204,9 @@ class LiveSource(Source):
 
     def _arrived(self, picture: Picture) -> None:
         now_s = monotonic()
+        seen = self._seen
+        if seen is None or not _same(picture.image, seen[0]):
+            self._seen = picture.image, now_s
         with self._changed:
             self.dropped += self._newest is not None
             self.broken += picture.broken
@@ -303,6 +309,16 @@ class LiveSource(Source):
         return None if self._last_s is None else monotonic() - self._last_s
 
     @property
+    def unchanged_s(self) -> float | None:
+        """Seconds for which the same picture has come again and again; None before the first.
+
+        A sensor is never without noise: an encoder that hangs behind a server that does not, repeats its last picture.
+        What is drawn, or so dark and compressed that nothing is left, does so, too: it is told, and not judged.
+        """
+        seen, last_s = self._seen, self._last_s
+        return None if seen is None or last_s is None else max(last_s - seen[1], 0.0)
+
+    @property
     def arriving_fps(self) -> float | None:
         """Pictures that came in the last seconds, per second."""
         return self._arrivals.per_second(monotonic())
@@ -366,3 +382,9 @@ class LiveSource(Source):
             self._watcher.join(CLOSING_S)
         self._connection.give_up()
         self._connection.join(CLOSING_S)
+
+
+def _same(one: BGR, other: BGR) -> bool:
+    """Compare two pictures; those that differ usually do so where it is looked first."""
+    coarse = np.s_[:: max(len(one) // 32, 1), :: max(one.shape[1] // 32, 1)]
+    return one.shape == other.shape and np.array_equal(one[coarse], other[coarse]) and np.array_equal(one, other)

@@ -98,6 +98,11 @@ class Source(Closing):
         return None
 
     @property
+    def unchanged_s(self) -> float | None:
+        """Seconds for which a live source has sent the same picture again and again; None where nothing ages."""
+        return None
+
+    @property
     def problem(self) -> str | None:
         """Say why a live source was lost, or cannot be opened; None where nothing is known."""
         return None

@@ -83,7 +83,8 @@ def stream(
             if fetched is None:
                 loop.wait()
                 continue
-            result = loop.segment(fetched)
+            with monitor.working():
+                result = loop.segment(fetched)
             if on_result is not None:
                 on_result(result, fetched.frame)
             loop.hold(wanted)

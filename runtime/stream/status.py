@@ -13,7 +13,8 @@ class Status:
 
     Attributes:
         state: of its source.
-        age_ms: milliseconds since the last picture came in; None where nothing ages.
+        age_ms: milliseconds since the last picture came in, or since work on it began that does not end; None where
+            nothing ages.
         frames: segmented so far.
         dropped: pictures of a live source that were never segmented, and results that a slow sink never got.
         reconnects: how often the source was lost and came back.
@@ -25,6 +26,7 @@ class Status:
         power_w: of the whole board.
         throttled: what holds the machine back.
         problem: why the source is not live.
+        unchanged_s: seconds for which a live source has sent the same picture again and again; None where nothing ages.
     """
 
     state: State
@@ -40,3 +42,4 @@ class Status:
     power_w: float | None = None
     throttled: tuple[str, ...] = ()
     problem: str | None = None
+    unchanged_s: float | None = None

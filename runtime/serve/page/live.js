@@ -5,6 +5,7 @@ import { Drawing } from "./drawing.js";
 import { WordEditor } from "./words.js";
 
 const SILENT_MS = 2500; // the server says something twice a second
+const UNCHANGED_S = 10; // a sensor is never without noise for so long
 const FIRST_RETRY_MS = 500, LONGEST_RETRY_MS = 5000;
 
 const find = (id) => document.getElementById(id);
@@ -175,7 +176,12 @@ class Page {
     find("state-text").textContent = state + since;
     if (this.said !== state) find("state-said").textContent = this.said = state;
     this.drawing.setLook({ grey: state !== "live" });
-    this.say(state === "live" ? "" : [this.latest.problem, this.frames ? "" : "waiting for the first picture"].filter(Boolean).join(" · "));
+    this.say(state === "live" ? this.frozen : [this.latest.problem, this.frames ? "" : "waiting for the first picture"].filter(Boolean).join(" · "));
+  }
+
+  get frozen() {
+    const seconds = Math.round(this.latest.unchanged_s ?? 0);
+    return seconds < UNCHANGED_S ? "" : `every picture of the last ${seconds} s is the same: does the camera hang?`;
   }
 
   get shares() {

@@ -1,8 +1,10 @@
 """The live source itself. Oracle: a capture that the test drives."""
 
 import itertools
+import math
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
@@ -283,6 +285,60 @@ def test_a_camera_that_hangs_while_it_is_closed_keeps_nobody(monkeypatch: pytest
     assert monotonic() - begin_s < 5
     assert not camera.let_go.is_set()
     camera.let_go.set()
+
+
+def test_a_picture_that_is_repeated_is_told() -> None:
+    """Also after it was lost, and not where a single pixel differs."""
+    first, second = Driven(1), Driven()
+    with LiveSource("a", Camera(first, second), patience=QUICK) as source:
+        assert source.unchanged_s == 0
+        sleep(0.02)
+        first.coming.put(1)
+        assert until(lambda: source.unchanged_s)
+        before_s = source.unchanged_s
+        assert before_s is not None
+        assert 0.02 <= before_s < 10
+        first.coming.put(SourceError("lost"))
+        second.coming.put(1)
+        assert until(lambda: source.unchanged_s != before_s)
+        assert (source.unchanged_s or 0) > before_s
+        other = np.full((2, 3, 3), 1, np.uint8)
+        other[1, 2, 2] = 2
+        second.coming.put(Picture(other))
+        assert until(lambda: source.unchanged_s == 0)
+        second.coming.put(Picture(np.zeros((3, 2, 3), np.uint8)))
+        assert until(lambda: source.dropped == 4)
+        assert source.unchanged_s == 0
+
+
+def test_pictures_that_nobody_fetches_are_let_go() -> None:
+    """Oracle: how many of 500 pictures there still are while the consumer is at its first."""
+    camera, alive = Driven(), []
+    with LiveSource("a", Camera(camera), patience=QUICK, wait=False) as source:
+        for number in range(500):
+            image = np.full((2, 3, 3), number % 256, np.uint8)
+            alive.append(weakref.ref(image))
+            camera.coming.put(Picture(image))
+            del image
+        assert until(lambda: source.dropped == 499)
+        assert until(lambda: sum(picture() is not None for picture in alive) <= 2)
+        assert numbers(source.frames(0.05), 1) == [499 % 256]
+
+
+@pytest.mark.parametrize("fps", [math.nan, math.inf, -25.0, 0.0, 90_000.0, 1.0])
+def test_a_rate_that_is_announced_and_wrong_is_not_believed(fps: float) -> None:
+    """Pictures come every 30 ms. What is no rate is none; what is too slow is corrected by the pictures."""
+    camera = Driven(0, fps=fps)
+    with LiveSource("a", Camera(camera), patience=QUICK) as source:
+        assert source.fps == (1.0 if fps == 1.0 else None)
+        for number in range(1, 10):
+            sleep(0.03)
+            camera.coming.put(number)
+        assert until(lambda: source._connection.pictures == 10)
+        assert source.state == "live"
+        last_s = monotonic()
+        assert until(lambda: source.state != "live", 5)
+        assert monotonic() - last_s < 2  # three intervals of the announced rate would be 3 s
 
 
 def test_one_that_is_dead_does_not_slow_another() -> None:

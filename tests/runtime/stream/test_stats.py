@@ -42,6 +42,7 @@ def test_a_line_a_frame(segmenter: Segmenter, tmp_path: Path) -> None:
 def test_a_line_when_the_source_is_lost(segmenter: Segmenter, tmp_path: Path) -> None:
     class Camera:
         state, age_s, dropped, reconnects, arriving_fps, problem = "live", 0.5, 3, 1, 30.0, "unplugged"
+        unchanged_s = None
 
     camera = Camera()
     monitor = Monitor(camera)  # type: ignore[arg-type] # what it asks for
