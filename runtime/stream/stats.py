@@ -1,12 +1,14 @@
 """A log of what a stream does: `--stats`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TextIO
 
 from runtime.closing import Closing
+from runtime.errors import WriteError
 from runtime.sinks.output import Outputs
 from runtime.stream.latency import STAGES
 from runtime.stream.monitor import Monitor
@@ -30,13 +32,18 @@ class StatsLog(Closing):
 
     def __init__(self, path: Path, outputs: Outputs, monitor: Monitor) -> None:
         outputs.claim(path)
+        self._path = path
         self._file: TextIO = path.open("w", encoding="utf-8", buffering=1)
         self._monitor = monitor
         self._state, self._frame, self._time_s = "live", -1, 0.0
         self._lock = Lock()
 
     def done(self, work: Work) -> None:
-        """Write the line of a frame."""
+        """Write the line of a frame.
+
+        Raises:
+            WriteError: the system refused, such as a full disk.
+        """
         frame, stages_ms = work.frame, work.stages_ms
         self._frame, self._time_s = frame.index, frame.time_s
         record = {
@@ -53,7 +60,11 @@ class StatsLog(Closing):
         self._write(record)
 
     def look(self) -> None:
-        """Write a line if the source is lost, and was not before."""
+        """Write a line if the source is lost, and was not before.
+
+        Raises:
+            WriteError: the system refused.
+        """
         state = self._monitor.state
         if state in (self._state, "live", "ended"):
             return
@@ -74,11 +85,23 @@ class StatsLog(Closing):
 
     def _write(self, record: Mapping[str, object]) -> None:
         line = json.dumps(record, ensure_ascii=False) + "\n"
-        with self._lock:
+        with self._lock, self._named():
             if not self._file.closed:
                 self._file.write(line)
 
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the file in what goes wrong: the system does not."""
+        try:
+            yield
+        except OSError as error:
+            raise WriteError(self._path, error.strerror or str(error)) from error
+
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
+        """Close the file.
+
+        Raises:
+            WriteError: the system refused.
+        """
+        with self._lock, self._named():
             self._file.close()

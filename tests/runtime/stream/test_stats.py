@@ -1,10 +1,13 @@
 """The log. Oracles: the results themselves, and the state that a driven source has."""
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from runtime.errors import WriteError
 from runtime.segmenter import Segmenter
 from runtime.sinks.output import Outputs
 from runtime.sources.open import open_source
@@ -65,3 +68,19 @@ def test_a_line_when_the_source_is_lost(segmenter: Segmenter, tmp_path: Path) ->
     assert (monitor.status().state, monitor.status().problem) == ("stale", "unplugged")
     monitor.end("ended")
     assert (monitor.status().state, monitor.status().fps, monitor.status().camera_fps) == ("ended", 0, None)
+
+
+def test_a_full_disk_is_told_with_its_file(
+    segmenter: Segmenter, tmp_path: Path, files_no_longer_than: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    source = open_source("test://pattern?size=64x48")
+    monitor = Monitor(source)
+    with (
+        files_no_longer_than(2000),
+        pytest.raises(WriteError, match=r"s\.jsonl cannot be written \(File too large\)"),
+        StatsLog(tmp_path / "s.jsonl", Outputs(), monitor) as log,
+    ):
+        stream(source, segmenter, [], monitor=monitor, on_done=log.done)
+    whole = (tmp_path / "s.jsonl").read_text().splitlines()[:-1]
+    assert [json.loads(line)["frame"] for line in whole] == list(range(len(whole)))
+    assert len(whole) >= 3
