@@ -22,6 +22,7 @@ from runtime.sources.pictures import Found, PictureSource, find_pictures, is_pic
 from runtime.sources.ros2 import open_ros2
 from runtime.sources.rtsp import open_rtsp
 from runtime.sources.source import Source
+from runtime.sources.wildcards import expanded
 
 SHIPPED_CLIP = Path(__file__).parents[1] / "clips" / "cars.mp4"
 FORMS = (
@@ -188,4 +189,4 @@ def _pictures(source: str) -> Found | None:
 
 
 def _found(pattern: str) -> list[Path]:
-    return in_natural_order(path for name in glob.glob(pattern, recursive=True) if (path := Path(name)).is_file())
+    return in_natural_order(path for name in dict.fromkeys(expanded(pattern)) if (path := Path(name)).is_file())
