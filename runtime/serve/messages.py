@@ -48,6 +48,7 @@ def _about(packet: Packet | None, shot: Shot | None, status: Status) -> dict[str
         "reconnects": status.reconnects,
         "problem": status.problem,
         "unchanged_s": rounded(status.unchanged_s),
+        "throttled": list(status.throttled),
     }
 
 

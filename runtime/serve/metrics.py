@@ -72,6 +72,13 @@ class _Statuses(Collector):
             for one in get_args(State):
                 state.add_metric(self._labels(name, one), float(status.state == one))
         yield state
+        throttled = GaugeMetricFamily(
+            "tcl_edge_throttled", "1 for what holds the machine back.", labels=(*self._named, "reason")
+        )
+        for name, status in self._statuses.items():
+            for reason in status.throttled:
+                throttled.add_metric(self._labels(name, reason), 1.0)
+        yield throttled
         stages = HistogramMetricFamily(
             "tcl_edge_stage_seconds", "How long a stage of a frame took.", labels=(*self._named, "stage")
         )

@@ -176,12 +176,15 @@ class Page {
     find("state-text").textContent = state + since;
     if (this.said !== state) find("state-said").textContent = this.said = state;
     this.drawing.setLook({ grey: state !== "live" });
-    this.say(state === "live" ? this.frozen : [this.latest.problem, this.frames ? "" : "waiting for the first picture"].filter(Boolean).join(" · "));
+    this.say(state === "live" ? this.doubts : [this.latest.problem, this.frames ? "" : "waiting for the first picture"].filter(Boolean).join(" · "));
   }
 
-  get frozen() {
-    const seconds = Math.round(this.latest.unchanged_s ?? 0);
-    return seconds < UNCHANGED_S ? "" : `every picture of the last ${seconds} s is the same: does the camera hang?`;
+  /** What may be wrong with a stream that is live. */
+  get doubts() {
+    const { unchanged_s: unchanged, throttled = [] } = this.latest, doubts = [];
+    if (unchanged >= UNCHANGED_S) doubts.push(`every picture of the last ${Math.round(unchanged)} s is the same: does the camera hang?`);
+    if (throttled.length) doubts.push(`the machine is held back: ${throttled.join(", ")}`);
+    return doubts.join(" · ");
   }
 
   get shares() {

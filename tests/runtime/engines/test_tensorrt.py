@@ -21,7 +21,7 @@ from rich.console import Console
 from runtime import Segmenter
 from runtime.bundle import Bundle, GraphSpec
 from runtime.engines.cache import EngineCache
-from runtime.engines.cuda import Buffers, Gpu, call, find_gpu, load_cuda
+from runtime.engines.cuda import Buffers, CudaMemory, Gpu, call, find_gpu, load_cuda
 from runtime.engines.onnx import OnnxRuntimeEngine
 from runtime.engines.profile import segmenter_profile
 from runtime.engines.tensorrt import DTYPES, Device, TensorRTEngine, load_tensorrt, obtain_plan
@@ -465,6 +465,14 @@ def test_the_gpu_is_described(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     cudart.cudaGetDeviceCount = lambda: (0, 0)
     with pytest.raises(EngineError, match="there is none: use --provider cpu"):
         find_gpu(cudart)
+
+
+def test_a_gpu_without_room_says_what_helps() -> None:
+    """A runtime of CUDA that has made a stream, and has no memory left."""
+    text = {"cudaGetErrorString": lambda code: (0, b"out of memory")}
+    cudart = SimpleNamespace(cudaStreamCreate=lambda: (0, 7), cudaMalloc=lambda size: (2, None), **text)
+    with pytest.raises(EngineError, match=r"^12 MB of GPU memory: CUDA error 2: out of memory; choose a smaller --imgsz"):
+        CudaMemory(cudart).allocate(12_000_000)
 
 
 def test_cuda_errors_are_raised_with_their_text() -> None:

@@ -44,6 +44,8 @@ class Stream:
     frames: int = 0
     latency: Latency = field(default_factory=Latency)
     result: Segmentation | None = None
+    unchanged_s: float = 0.0
+    throttled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.channel = Channel(self.segmenter, self.status)
@@ -60,6 +62,8 @@ class Stream:
             latency=self.latency.percentiles(),
             stage_seconds=self.latency.buckets(),
             problem=None if self.state == "live" else "rtsp://camera/ does not answer",
+            unchanged_s=self.unchanged_s,
+            throttled=self.throttled,
         )
 
     def step(self) -> Segmentation:

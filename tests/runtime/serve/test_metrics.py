@@ -43,8 +43,15 @@ def test_every_fixed_name_has_its_value() -> None:
 
 
 def test_several_sources_are_told_apart() -> None:
-    read = samples(exposition({"front": status(), "rear": status(state="stale", power_w=7.5)}, viewers=0))
+    read = samples(exposition({"front": status(), "rear": status(state="stale", power_w=7.5, throttled=("under-voltage",))}, viewers=0))
     assert read[("tcl_edge_frames_total", "front")] == read[("tcl_edge_frames_total", "rear")] == 10
     assert read[("tcl_edge_state", "rear", "stale")] == 1
     assert read[("tcl_edge_state", "front", "stale")] == 0
     assert read[("tcl_edge_power_watts", "rear")] == 7.5
+    assert read[("tcl_edge_throttled", "under-voltage", "rear")] == 1
+    assert len([labels for labels in read if labels[0] == "tcl_edge_throttled"]) == 1
+
+
+def test_a_picture_that_is_repeated_has_a_number() -> None:
+    assert samples(exposition({"": status(unchanged_s=61.5)}, 0))[("tcl_edge_picture_unchanged_seconds",)] == 61.5
+    assert ("tcl_edge_picture_unchanged_seconds",) not in samples(exposition({"": status()}, 0))

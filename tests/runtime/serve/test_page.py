@@ -293,6 +293,11 @@ def test_a_stall_greys_the_picture_and_says_for_how_long(stream: Any, visit: Any
     stream.state = "live"
     stream.step()
     seen.until(lambda: page.inner_text("#state-text") == "live" and mean_chroma(seen.picture()) > 10)
+    assert page.inner_text("#notice") == ""
+    stream.unchanged_s, stream.throttled = 12.0, ("under-voltage",)
+    seen.until(lambda: page.inner_text("#notice").startswith("every picture of the last 12 s is the same"))
+    assert page.inner_text("#notice").endswith("the machine is held back: under-voltage")
+    assert page.inner_text("#state-text") == "live"
 
 
 def test_a_server_that_goes_and_comes_back_is_found_again(stream: Any, serve: Any, visit: Any) -> None:

@@ -86,6 +86,19 @@ def test_a_camera_that_is_plugged_in_again_comes_back_under_its_new_number(
     assert captures[0].released
 
 
+def test_a_camera_that_another_program_has_is_taken_when_it_is_free(
+    captures: list[Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Capture, "isOpened", lambda self: len(captures) > 3)
+    with pytest.raises(SourceError, match="camera 0 cannot be opened .*: is it plugged in, used by another program"):
+        open_camera(0)
+    with open_camera(0, patience=QUICK, wait=False) as source:
+        assert source.state == "reconnecting"
+        assert next(iter(source)).image.shape == (2, 2, 3)
+        assert len(captures) >= 4
+        captures[-1].coming.put(None)
+
+
 def test_what_hangs_in_a_read_is_released_after_it(captures: list[Capture]) -> None:
     capture = CameraCapture(0)
     captures[0].patience_s = 10
