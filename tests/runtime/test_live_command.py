@@ -6,6 +6,7 @@ The command runs in this thread, as signals want it; whoever watches it in anoth
 import base64
 import itertools
 import json
+import os
 import signal
 import socket
 import threading
@@ -171,11 +172,11 @@ def test_a_signal_finishes_what_a_camera_records(number: signal.Signals, web: We
 
 
 def test_a_camera_comes_back_with_another_size_and_format(web: Web, folder: Path) -> None:
-    """In colour, then grey and larger, then of a pixel more: video, masks and page follow."""
-    shapes = [(48, 64, 3), (80, 96), (81, 97, 3)]
+    """In colour, then grey and larger, then a single pixel, then odd sides: video, masks and page follow."""
+    shapes = [(48, 64, 3), (80, 96), (1, 1, 3), (81, 97, 3)]
     cameras = [Camera(lambda number, shape=shape: np.full(shape, 5 * number % 256, np.uint8)) for shape in shapes]
     visits = itertools.count()
-    web.pages["/cam"] = lambda request: cameras[min(next(visits), 2)](request)
+    web.pages["/cam"] = lambda request: cameras[min(next(visits), 3)](request)
     seen = []
 
     def watch(page: Page) -> None:
@@ -186,14 +187,14 @@ def test_a_camera_comes_back_with_another_size_and_format(web: Web, folder: Path
             for path in ("/snapshot.png", "/masks.png"):
                 picture = cv2.imdecode(np.frombuffer(page.get(path)[2], np.uint8), cv2.IMREAD_UNCHANGED)
                 seen.append(picture.shape[:2])
-            if number < 2:
+            if number < 3:
                 camera.leaves.set()
 
     done = served(f"{web.root}/cam", "o.mp4", "masks", meanwhile=watch)
     assert done.exit_code == 143, done.output
     assert seen == [shape[:2] for shape in shapes for _ in range(2)]
     even = [(height + height % 2, width + width % 2) for height, width, *_ in shapes]
-    assert [set(sizes(folder / name)) for name in ("o.mp4", "o-001.mp4", "o-002.mp4")] == [{size} for size in even]
+    assert [set(sizes(folder / name)) for name in ("o.mp4", "o-001.mp4", "o-002.mp4", "o-003.mp4")] == [{size} for size in even]
     masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[:2] for path in sorted((folder / "masks").glob("*.png"))]
     assert list(dict.fromkeys(masks)) == [shape[:2] for shape in shapes]
 
@@ -291,3 +292,55 @@ def test_a_full_disk_ends_the_run_and_is_told(web: Web, folder: Path, files_no_l
     assert len(lines) == len([json.loads(line) for line in lines]) > 5
     with av.open("o.partial.mp4") as container:
         assert sum(1 for _ in itertools.islice(container.decode(video=0), 5)) == 5
+
+
+def test_what_is_left_alone_does_not_grow(web: Web, folder: Path) -> None:
+    """Every round the camera goes and comes back, viewers come and go, words change and a new piece is begun.
+
+    Threads and open files are as many as after the first rounds, and memory grows by less than a round would fill. It
+    takes TCL_EDGE_SOAK_S seconds, ten if nothing is said.
+    """
+    rounds, told, seconds = 0, [], float(os.environ.get("TCL_EDGE_SOAK_S", "10"))
+    web.pages["/cam"] = camera = Camera(lambda number: np.full((480, 640, 3), 5 * number % 256, np.uint8), 0.03)
+
+    def once(page: Page) -> None:
+        nonlocal rounds
+        rounds += 1
+        frames, reconnects = page.frames(), page.health()["reconnects"]
+        assert page.get("/words", "PUT", json.dumps({"classes": ["car", f"wheel {rounds % 7}"]}).encode())[0] == 200
+        for path in ("/snapshot.png", "/metrics"):
+            assert page.get(path)[0] == 200
+        with socket.create_connection(("127.0.0.1", page.port), timeout=10) as viewer:
+            viewer.sendall(f"GET /stream.mjpg HTTP/1.1\r\nHost: localhost:{page.port}\r\n\r\n".encode())
+            read = 0
+            while read < 30_000:
+                read += len(viewer.recv(1 << 16))
+        assert until(lambda: page.frames() >= frames + 5)
+        camera.leaves.set()
+        assert until(lambda: page.health()["state"] == "reconnecting")
+        camera.leaves.clear()
+        assert until(lambda: page.health()["reconnects"] > reconnects)
+
+    def held() -> tuple[int, int]:
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def watch(page: Page) -> None:
+        assert until(lambda: page.frames() >= 3)
+        begin_s = monotonic()
+        while rounds < 3 or monotonic() - begin_s < 0.3 * seconds:
+            once(page)
+        (threads, files), memory, warm = held(), resident(), rounds
+        while rounds < warm + 3 or monotonic() - begin_s < seconds:
+            once(page)
+        assert until(lambda: held()[0] <= threads and held()[1] <= files, 10), (held(), threads, files)
+        grown = resident() - memory
+        told.append(f"{rounds} rounds: {threads} threads, {files} files, {grown / 1e6:+.1f} MB")
+        assert grown < 16e6
+
+    done = served(f"{web.root}/cam", "o.mp4", "--segment", "1s", "--stats", "s.jsonl", meanwhile=watch)
+    print(*told)
+    assert done.exit_code == 143, done.output
+    assert len(list(folder.glob("o-*.mp4"))) >= 3
