@@ -1,5 +1,7 @@
 """The ONNX Runtime engine. Oracles: a graph written by hand, providers that this machine lacks."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,21 @@ def test_a_provider_that_is_not_there_is_an_error(doubler: tuple[bytes, GraphSpe
         OnnxRuntimeEngine(*doubler, provider="cuda")
     with pytest.raises(EngineError, match="provider 'tpu' given, expected one of auto, cpu, cuda, tensorrt"):
         OnnxRuntimeEngine(*doubler, provider="tpu")
+
+
+def test_a_provider_that_falls_back_is_an_error(
+    doubler: tuple[bytes, GraphSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime itself, told that it has CUDA, whose libraries are not there: it warns, and takes the CPU."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(EngineError, match=r"'cuda' was asked for and ONNX Runtime started \['CPUExecutionProvider'\]"),
+    ):
+        warnings.simplefilter("ignore")
+        OnnxRuntimeEngine(*doubler, provider="cuda")
