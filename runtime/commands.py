@@ -8,6 +8,7 @@
 Whether it is 1 or 2 the type of the error says (`runtime/errors.py`), not the command.
 """
 
+import re
 import signal
 import sys
 import warnings
@@ -27,6 +28,9 @@ from runtime.errors import TclEdgeError, UsageError
 FAILED, WRONG_USAGE, STOPPED = 1, 2, 128  # the last plus the number of the signal
 
 console = Console(stderr=True, highlight=False)
+
+ENTRANCE = re.compile(r"(:/{1,2})(?!USER:)[^\s\"'<>/][^\s\"'<>]*@")
+"""Who may enter, in an address: errors of sources hide it themselves, but one may stand where none is expected."""
 
 
 class Command(TyperCommand):
@@ -63,7 +67,8 @@ def _warnings_as_lines() -> Iterator[None]:
 
 def fail(error: Exception) -> NoReturn:
     """Say what went wrong and end the command."""
-    console.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    told = ENTRANCE.sub(r"\1***@", str(error))
+    console.print(Text.assemble(("error: ", "bold red"), told), soft_wrap=True)
     raise typer.Exit(WRONG_USAGE if isinstance(error, UsageError | FileNotFoundError) else FAILED) from None
 
 

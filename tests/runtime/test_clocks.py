@@ -43,7 +43,8 @@ def test_the_page_measures_no_time_by_the_wall_clock() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["import time\na = time.time()", "from time import time_ns", "from datetime import datetime\ndatetime.now()"]
+    "code",
+    ["import time\na = time.time()", "from time import time_ns", "from datetime import datetime\ndatetime.now()"],
 )
 def test_wall_clocks_are_seen(code: str, tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(code)

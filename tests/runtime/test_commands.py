@@ -107,3 +107,17 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("address", ["rtsp://eve:secret@cam/a", "rtsp:/eve:sec@ret@cam:554/a", "http://secret@cam"])
+def test_a_password_where_no_address_is_expected_is_shown_to_nobody(address: str) -> None:
+    app = typer.Typer()
+
+    @app.command(cls=Command)
+    def run() -> None:
+        raise UsageError(f"{address!r} given, expected 'SCHEME://USER:PASSWORD@HOST' or http://cam/a?b")
+
+    said = CliRunner().invoke(app, env={"COLUMNS": "200"}).output
+    assert "ret" not in said
+    assert ":/***@cam" in said.replace("//", "/")
+    assert said.endswith("expected 'SCHEME://USER:PASSWORD@HOST' or http://cam/a?b\n")

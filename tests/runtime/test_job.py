@@ -1,4 +1,4 @@
-"""A source on its way, with its page and its watchdog. Oracle: what a server on loopback and a socket like systemd's say."""
+"""A source on its way, with its page and its watchdog. Oracle: what /healthz and a socket like systemd's say."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""The command with cameras of a network and the page. Oracles: what servers and browsers on loopback saw, files read back.
+"""The command with cameras of a network and the page. Oracles: what a server on loopback says, files read back.
 
 The command runs in this thread, as signals want it; whoever watches it in another.
 """
@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -194,13 +195,14 @@ def test_a_camera_comes_back_with_another_size_and_format(web: Web, folder: Path
     assert done.exit_code == 143, done.output
     assert seen == [shape[:2] for shape in shapes for _ in range(2)]
     even = [(height + height % 2, width + width % 2) for height, width, *_ in shapes]
-    assert [set(sizes(folder / name)) for name in ("o.mp4", "o-001.mp4", "o-002.mp4", "o-003.mp4")] == [{size} for size in even]
+    pieces = [folder / name for name in ("o.mp4", "o-001.mp4", "o-002.mp4", "o-003.mp4")]
+    assert [set(sizes(piece)) for piece in pieces] == [{size} for size in even]
     masks = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED).shape[:2] for path in sorted((folder / "masks").glob("*.png"))]
     assert list(dict.fromkeys(masks)) == [shape[:2] for shape in shapes]
 
 
 def test_a_password_is_seen_nowhere(web: Web, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """While all is well, while the camera refuses, and where the command fails; neither as it is typed nor as it is sent."""
+    """While all is well, while the camera refuses, where the command fails; neither as typed nor as it is sent."""
     user, password, key = "eve-secret", "p@ss-secret", "key-secret"
     sent = base64.b64encode(f"{user}:{password}".encode()).decode()
     camera = Camera(moving)
@@ -240,9 +242,13 @@ def test_a_password_is_seen_nowhere(web: Web, folder: Path, capfd: pytest.Captur
     assert done.exit_code == 143, done.output
     wrong = run(address, "never.mp4")
     assert (wrong.exit_code, "refuses the user or password" in wrong.output) == (1, True)
+    entrance, options = address.partition("?")[0], ("--stats", "--serve", "--bundle")
+    misplaced = [run("test://pattern", "never.mp4", option, entrance) for option in options]
+    assert [failed.exit_code for failed in misplaced] == [2, 2, 2]
     assert any("refuses the user or password" in text for text in told)  # of the page, while it was so
     files = "".join(path.read_bytes().decode(errors="replace") for path in folder.iterdir())
-    text = " ".join([*told, done.output, wrong.output, files, *capfd.readouterr()])
+    said = [result.output for result in (done, wrong, *misplaced)]
+    text = " ".join([*told, *said, files, *capfd.readouterr()])
     for secret in (user, password, "p%40ss-secret", key, sent):
         assert secret not in text
     assert web.root.removeprefix("http://") in text
@@ -280,7 +286,7 @@ def test_one_camera_that_is_dead_takes_nothing_from_the_others(web: Web) -> None
 
 
 def test_a_full_disk_ends_the_run_and_is_told(web: Web, folder: Path, files_no_longer_than: Any) -> None:
-    """A recording that is no longer one is no small matter. What was recorded can be played, other results are whole."""
+    """A recording that is no longer one is no small matter. What there is can be played and read."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     web.pages["/cam"] = Camera(lambda number: np.roll(noise, 7 * number, 0), 0.05)
     with files_no_longer_than(200_000):
@@ -341,6 +347,6 @@ def test_what_is_left_alone_does_not_grow(web: Web, folder: Path) -> None:
         assert grown < 16e6
 
     done = served(f"{web.root}/cam", "o.mp4", "--segment", "1s", "--stats", "s.jsonl", meanwhile=watch)
-    print(*told)
+    sys.stdout.write(f"{told}\n")
     assert done.exit_code == 143, done.output
     assert len(list(folder.glob("o-*.mp4"))) >= 3

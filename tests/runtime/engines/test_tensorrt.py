@@ -471,7 +471,9 @@ def test_a_gpu_without_room_says_what_helps() -> None:
     """A runtime of CUDA that has made a stream, and has no memory left."""
     text = {"cudaGetErrorString": lambda code: (0, b"out of memory")}
     cudart = SimpleNamespace(cudaStreamCreate=lambda: (0, 7), cudaMalloc=lambda size: (2, None), **text)
-    with pytest.raises(EngineError, match=r"^12 MB of GPU memory: CUDA error 2: out of memory; choose a smaller --imgsz"):
+    with pytest.raises(
+        EngineError, match=r"^12 MB of GPU memory: CUDA error 2: out of memory; choose a smaller --imgsz"
+    ):
         CudaMemory(cudart).allocate(12_000_000)
 
 

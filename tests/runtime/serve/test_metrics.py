@@ -43,7 +43,11 @@ def test_every_fixed_name_has_its_value() -> None:
 
 
 def test_several_sources_are_told_apart() -> None:
-    read = samples(exposition({"front": status(), "rear": status(state="stale", power_w=7.5, throttled=("under-voltage",))}, viewers=0))
+    read = samples(
+        exposition(
+            {"front": status(), "rear": status(state="stale", power_w=7.5, throttled=("under-voltage",))}, viewers=0
+        )
+    )
     assert read[("tcl_edge_frames_total", "front")] == read[("tcl_edge_frames_total", "rear")] == 10
     assert read[("tcl_edge_state", "rear", "stale")] == 1
     assert read[("tcl_edge_state", "front", "stale")] == 0

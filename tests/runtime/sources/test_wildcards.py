@@ -12,7 +12,16 @@ from runtime.sources.wildcards import expanded
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("a.png", "x/b.png", "x/y/c.png", "x/y/c.txt", "x/.hidden/d.png", "[z]/e.png", ".f.png", "deep/1/2/g.png"):
+    for name in (
+        "a.png",
+        "x/b.png",
+        "x/y/c.png",
+        "x/y/c.txt",
+        "x/.hidden/d.png",
+        "[z]/e.png",
+        ".f.png",
+        "deep/1/2/g.png",
+    ):
         path = tmp_path / "here" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -25,8 +34,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "pattern",
-    ["*.png", "**/*.png", "**", "x/**", "**/y/*", "**/*/*.png", "./**/*.png", "x/**/y/**/*.png", "{}/**/*.png", "[[]z]/**",
-     "**/[[]z]/*", "li*/**/*", "**/.hidden/*", "x**/*.png", "gone/**/*.png", "x//**//*.png"],
+    ["*.png", "**/*.png", "**", "x/**", "**/y/*", "**/*/*.png", "./**/*.png", "x/**/y/**/*.png", "{}/**/*.png",
+     "[[]z]/**", "**/[[]z]/*", "li*/**/*", "**/.hidden/*", "x**/*.png", "gone/**/*.png", "x//**//*.png"],
 )  # fmt: skip
 def test_they_mean_what_they_always_mean(pattern: str, folder: Path) -> None:
     pattern = pattern.format(folder)
