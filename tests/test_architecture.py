@@ -40,6 +40,7 @@ ARROWS = {
         "data": {"base", "model"},
         "load": {"base", "model", "tiny", "towers", "data"},
         "predict": {"base", "model", "load"},
+        "baselines": {"base", "model", "towers", "load", "data"},  # passed to an evaluation, which knows none of them
         "evaluate": {"base", "model", "load"},
         "train": {"base", "model", "data", "load", "evaluate"},
         "align": {"base", "model", "tiny", "data", "load"},

@@ -64,7 +64,7 @@ STORAGE_DTYPES = {
 PLAIN_TYPES = {
     kind.__name__: kind
     for kind in (dict, list, tuple, set, frozenset, int, float, complex, str, bool, bytes, bytearray)
-}
+} | {"long": int}  # as it was called when protocol 2 was made, and still is in files of that protocol
 # Settings and metrics that training scripts leave beside the weights, and the modules of a TorchScript archive.
 INERT_PACKAGES = ("omegaconf", "typing", "numpy", "argparse", "pathlib", "__torch__")
 

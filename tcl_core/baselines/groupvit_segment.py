@@ -1,0 +1,131 @@
+"""GroupViT's segmentation of one window, as its authors evaluate it: groups are found first, then named.
+
+Every pixel belongs to exactly one of G groups, and gets the class scores of its group. What Hugging Face's port calls
+`segmentation_logits` is something else: no pixel belongs to a group there, and no class is ruled out.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tcl_core.baselines.groupvit import Embedded, GroupVit
+from tcl_core.encoder import normalize
+from tcl_core.segment import resize
+
+MAX_CLASSES = 5
+"""Classes that a window may have: those that its embedding as a whole resembles most."""
+
+
+def group_maps(assignments: Sequence[Tensor], grid: tuple[int, int], size: Sequence[int]) -> Tensor:
+    """Follow the soft assignments from patches to the last groups, and stretch the maps over the window.
+
+    Args:
+        assignments: of the stages in order, (B,G1,L), (B,G2,G1), ...
+        grid: (h, w) of the patches, L = h * w.
+        size: (H, W) of the window in pixels.
+
+    Returns:
+        (B,G,H,W) in [0, 1], bilinear; pixels beyond the last whole patch share in it.
+    """
+    product = assignments[0]
+    for assignment in assignments[1:]:
+        product = assignment @ product
+    return resize(product.reshape(*product.shape[:2], *grid), size)
+
+
+def class_scores(segments: Tensor, images: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
+    """Score classes for groups: how likely among all, times how likely among those that the window may have.
+
+    Args:
+        segments: (B,G,C).
+        images: (B,C), of the windows as wholes.
+        text: unit rows (N,C).
+        scale: of the cosines.
+
+    Returns:
+        (B,G,N) in [0, 1], 0 for classes that the window has not; rows do not sum to 1.
+    """
+    logits = scale * normalize(segments, dim=-1) @ text.T
+    best = (normalize(images, dim=-1) @ text.T).topk(min(MAX_CLASSES, len(text)), dim=-1).indices
+    possible = torch.zeros(len(images), len(text), dtype=torch.bool, device=text.device).scatter_(1, best, True)
+    among_possible = logits.masked_fill(~possible[:, None], -torch.inf).softmax(dim=-1)
+    return logits.softmax(dim=-1) * among_possible
+
+
+def pixel_scores(scores: Tensor, maps: Tensor) -> Tensor:
+    """Give every pixel the scores of the group that it belongs to most: (B,G,N), (B,G,H,W) -> (B,N,H,W)."""
+    groups = maps.argmax(dim=1).flatten(1)[:, None].expand(-1, scores.shape[2], -1)  # (B,N,H*W)
+    return scores.transpose(1, 2).gather(2, groups).reshape(*scores.shape[::2], *maps.shape[2:])
+
+
+def background_votes(scores: Tensor, pixels: Tensor, threshold: float) -> Tensor:
+    """Say which pixels are background: 1 where no class reaches the threshold, else 0.
+
+    The threshold is lowered to the largest score of all groups, those included that no pixel belongs to: then a whole
+    window can be background.
+
+    Args:
+        scores: of the groups, (B,G,N).
+        pixels: of the pixels, (B,N,H,W).
+        threshold: in [0, 1].
+
+    Returns:
+        (B,1,H,W).
+    """
+    lowered = scores.amax(dim=(1, 2)).clamp(max=threshold)[:, None, None, None]
+    return (pixels.amax(dim=1, keepdim=True) < lowered).to(pixels.dtype)
+
+
+def window_scores(
+    embedded: Embedded, text: Tensor, scale: Tensor | float, size: Sequence[int], threshold: float | None
+) -> Tensor:
+    """Segment windows that were embedded.
+
+    Args:
+        embedded: B windows.
+        text: unit rows (N,C).
+        scale: of the cosines.
+        size: (H, W) of the windows in pixels.
+        threshold: see `background_votes`; None where there is no background.
+
+    Returns:
+        (B,K,H,W) in [0, 1]; K = N, or N + 1 with the background first.
+    """
+    scores = class_scores(embedded.segments, embedded.images, text, scale)
+    pixels = pixel_scores(scores, group_maps(embedded.grouped.assignments, embedded.grouped.grid, size))
+    if threshold is None:
+        return pixels
+    return torch.cat([background_votes(scores, pixels, threshold), pixels], dim=1)
+
+
+class GroupVitWindows:
+    """GroupViT that looks for given classes, window by window; for `tcl_core.segment.slide`, which averages them.
+
+    Averaged, the background is the share of windows that voted for it, and competes with averaged scores.
+
+    Args:
+        model: on the device of `text`.
+        text: unit rows (N,C).
+        threshold: see `background_votes`; None where there is no background.
+
+    Raises:
+        ValueError: texts that do not fit the model, or a threshold outside [0, 1].
+    """
+
+    def __init__(self, model: GroupVit, text: Tensor, threshold: float | None) -> None:
+        if text.ndim != 2 or not len(text) or text.shape[1] != model.shape.embed_dim:
+            raise ValueError(
+                f"texts of shape {tuple(text.shape)}: expected (N,{model.shape.embed_dim}), one row a class or more"
+            )
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"a background threshold of {threshold}: expected 0 to 1, or None for no background")
+        self.model = model
+        self.text = text
+        self.threshold = threshold
+
+    @torch.inference_mode()
+    def __call__(self, windows: Tensor) -> Tensor:
+        """Segment normalised windows (B,3,H,W), each by itself -> (B,K,H,W), see `window_scores`."""
+        embedded = self.model(windows)
+        return window_scores(embedded, self.text, self.model.scale, windows.shape[2:], self.threshold)
