@@ -6,9 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
-from tcl_core.baselines.groupvit import MAX_SCALE, PREPROCESS
+from tcl_core.baselines.groupvit import MAX_SCALE
 from tcl_core.baselines.groupvit_segment import MAX_CLASSES, GroupVitWindows
 from tcl_core.baselines.groupvit_weights import GroupVitFile, OnReport, load_groupvit
 from tcl_core.errors import WeightsError
@@ -87,10 +85,7 @@ class GroupVitBaseline:
     file: GroupVitFile
     settings: Mapping[str, str | float | None]
 
-    preprocess = PREPROCESS
 
-
-@torch.inference_mode()
 def build_row(
     row: GroupVitRow,
     weights: str | Path,
@@ -99,7 +94,6 @@ def build_row(
     threshold: float | None,
     template_name: str = TEMPLATES,
     tokenizer: Any = None,
-    device: torch.device | str = "cpu",
     on_report: OnReport | None = None,
 ) -> GroupVitBaseline:
     """Make a row ready to be measured.
@@ -111,13 +105,13 @@ def build_row(
         threshold: of the background, see `UNIFIED_THRESHOLD`; None for a benchmark without one.
         template_name: see `tcl_core.prompts.templates`.
         tokenizer: see `load_groupvit`.
-        device: to compute on.
         on_report: called with what became of every tensor.
 
     Raises:
         FileNotFoundError: no such weights.
         WeightsError: weights that cannot be read, see `load_groupvit`, or of another row.
-        ValueError: no names, no such templates, or a threshold outside [0, 1].
+        ConfigError: a threshold outside [0, 1].
+        ValueError: no names, or no such templates.
     """
     prompts = templates(template_name)
     file = load_groupvit(weights, tokenizer=tokenizer, on_report=on_report)
@@ -127,8 +121,7 @@ def build_row(
             f"{file.path} are the weights of {evidence.row.name}, trained on {evidence.row.data} ({evidence.why}): "
             f"expected those of {row.name}: {row.where}"
         )
-    model = file.model.to(device)
-    text = embed_words(model.text, list(names), prompts)
+    windows = GroupVitWindows(file.model, embed_words(file.model.text, list(names), prompts), threshold)
     settings = {
         "weights": file.source,
         "weights_sha256": file.sha256,
@@ -139,7 +132,7 @@ def build_row(
         "largest_logit_scale": MAX_SCALE,
         "precision": "float32",
     }
-    return GroupVitBaseline(row, GroupVitWindows(model, text, threshold), file, MappingProxyType(settings))
+    return GroupVitBaseline(row, windows, file, MappingProxyType(settings))
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ Every pixel belongs to exactly one of G groups, and gets the class scores of its
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tcl_core.baselines.groupvit import Embedded, GroupVit
+from tcl_core.baselines.groupvit import PREPROCESS, Embedded, GroupVit
 from tcl_core.encoder import normalize
+from tcl_core.errors import ConfigError
 from tcl_core.segment import resize
 
 MAX_CLASSES = 5
@@ -99,33 +100,42 @@ def window_scores(
     return torch.cat([background_votes(scores, pixels, threshold), pixels], dim=1)
 
 
-class GroupVitWindows:
+class GroupVitWindows(nn.Module):
     """GroupViT that looks for given classes, window by window; for `tcl_core.segment.slide`, which averages them.
 
     Averaged, the background is the share of windows that voted for it, and competes with averaged scores.
 
     Args:
-        model: on the device of `text`.
+        model: see there.
         text: unit rows (N,C).
         threshold: see `background_votes`; None where there is no background.
 
+    Attributes:
+        preprocess: how a picture enters: ImageNet's statistics, windows of 448 pixels.
+
     Raises:
-        ValueError: texts that do not fit the model, or a threshold outside [0, 1].
+        ValueError: texts that do not fit the model.
+        ConfigError: a threshold outside [0, 1].
     """
 
+    text: Tensor
+
     def __init__(self, model: GroupVit, text: Tensor, threshold: float | None) -> None:
+        super().__init__()
         if text.ndim != 2 or not len(text) or text.shape[1] != model.shape.embed_dim:
             raise ValueError(
                 f"texts of shape {tuple(text.shape)}: expected (N,{model.shape.embed_dim}), one row a class or more"
             )
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"a background threshold of {threshold}: expected 0 to 1, or None for no background")
+            raise ConfigError(f"a background threshold of {threshold}: expected 0 to 1, or None for no background")
         self.model = model
-        self.text = text
+        self.register_buffer("text", text)
         self.threshold = threshold
+        self.preprocess = PREPROCESS
+        self.eval()
 
     @torch.inference_mode()
-    def __call__(self, windows: Tensor) -> Tensor:
+    def forward(self, windows: Tensor) -> Tensor:
         """Segment normalised windows (B,3,H,W), each by itself -> (B,K,H,W), see `window_scores`."""
         embedded = self.model(windows)
         return window_scores(embedded, self.text, self.model.scale, windows.shape[2:], self.threshold)

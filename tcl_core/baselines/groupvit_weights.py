@@ -104,20 +104,14 @@ def _find(weights: str) -> tuple[Path, Path | None]:
 
 def _downloaded(name: str) -> tuple[Path, Path]:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    def path_of(file: str) -> Path:
-        try:
-            return Path(hf_hub_download(name, file))
-        except LocalEntryNotFoundError as error:  # offline; also an EntryNotFoundError
-            raise OSError(str(error)) from error
+    from huggingface_hub.errors import EntryNotFoundError
 
     try:
-        config = path_of("config.json")
+        config = Path(hf_hub_download(name, "config.json"))
         try:
-            return path_of(HUB_WEIGHTS[0]), config
+            return Path(hf_hub_download(name, HUB_WEIGHTS[0])), config
         except EntryNotFoundError:
-            return path_of(HUB_WEIGHTS[1]), config
+            return Path(hf_hub_download(name, HUB_WEIGHTS[1])), config
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{name} could not be had from the Hugging Face hub ({type(error).__name__}: {error}). Check the name and "
@@ -228,13 +222,16 @@ def _shape_of(own: Mapping[str, Tensor], layout: Layout, settings: Mapping[str, 
         previous = (size(maker, 1), size(maker, 0)) if maker in own else (0, 0)
         return StageShape(depth, size(root + "tokens", 1), size(root + "grouping.mix.fc1.weight", 0), *previous)
 
-    patches, dim, text_dim = size("vision.position", 1), size("vision.position", 2), size("text.norm.weight", 0)
+    patches, dim, text_dim = size("vision.position", 1), size("vision.norm.weight", 0), size("text.norm.weight", 0)
     grid = round(patches**0.5)
+    if grid**2 != patches:
+        positions = ", ".join(layout.sources("vision.position"))
+        raise WeightsError(f"{path}: {positions} is for {patches} patches, expected a square number, and (1,patches,D)")
     heads, text_heads = _heads(settings, text_dim)
-    if grid**2 != patches or dim % heads or text_dim % text_heads:
+    if dim % heads or text_dim % text_heads:
         raise WeightsError(
-            f"{path} has positions for {patches} patches, {heads} heads for {dim} channels, {text_heads} for "
-            f"{text_dim}: expected a square number, and heads that divide the channels"
+            f"{path}: its settings say {heads} heads of attention for {dim} channels of pictures and {text_heads} for "
+            f"{text_dim} of texts, expected divisors: is the configuration the one that it was published with?"
         )
     stages = tuple(stage(number) for number in range(_count(own, r"vision\.stages\.(\d+)\.")))
     hidden = size("vision.stages.0.blocks.0.mlp.fc1.weight", 0)
