@@ -116,7 +116,7 @@ def build_row(
     prompts = templates(template_name)
     file = load_groupvit(weights, tokenizer=tokenizer, on_report=on_report)
     evidence = evidence_of(file)
-    if evidence is not None and evidence.row is not row:
+    if evidence is not None and evidence.row != row:
         raise WeightsError(
             f"{file.path} are the weights of {evidence.row.name}, trained on {evidence.row.data} ({evidence.why}): "
             f"expected those of {row.name}: {row.where}"

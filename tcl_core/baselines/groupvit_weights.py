@@ -22,7 +22,7 @@ from tcl_core.towers.weights_file import read_weights_file, tensors_of
 HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """Names of a snapshot's weights, the preferred one first."""
 
-PUBLISHED_HEADS, PUBLISHED_TEXT_HEADS = 6, 4
+PUBLISHED_DIM, PUBLISHED_HEADS, PUBLISHED_TEXT_HEADS = 384, 6, 4
 TEXT_HEAD_DIM = 64
 """CLIP's rule, and the authors': their files do not say how many heads the text tower has."""
 
@@ -71,7 +71,7 @@ def load_groupvit(weights: str | Path, *, tokenizer: Any = None, on_report: OnRe
     content = read_weights_file(path)
     state = tensors_of(content, str(path))
     layout = _layout_of(state, path)
-    settings = _settings(content, config_path)
+    settings = _settings(content, path, config_path)
     places = _places(state, layout, path)
     own = _own_state(state, places, path)
     model = GroupVit(_shape_of(own, layout, settings, path), tokenizer)
@@ -142,9 +142,12 @@ def _what_it_is(state: Mapping[str, Tensor]) -> str:
     return f"{len(state)} tensors of an unknown model, the first is {next(iter(state))}"
 
 
-def _settings(content: Any, config_path: Path | None) -> dict[str, Any]:
+def _settings(content: Any, path: Path, config_path: Path | None) -> dict[str, Any]:
     if isinstance(content, Mapping) and "config" in content:
-        settings = plain(content["config"])
+        try:
+            settings = plain(content["config"])
+        except RecursionError:
+            raise WeightsError(f"{path}: the configuration in it contains itself: expected it as published") from None
         return settings if isinstance(settings, dict) else {}
     if config_path is None:
         return {}
@@ -227,7 +230,7 @@ def _shape_of(own: Mapping[str, Tensor], layout: Layout, settings: Mapping[str, 
     if grid**2 != patches:
         positions = ", ".join(layout.sources("vision.position"))
         raise WeightsError(f"{path}: {positions} is for {patches} patches, expected a square number, and (1,patches,D)")
-    heads, text_heads = _heads(settings, text_dim)
+    heads, text_heads = _heads(settings, dim, text_dim, path)
     if dim % heads or text_dim % text_heads:
         raise WeightsError(
             f"{path}: its settings say {heads} heads of attention for {dim} channels of pictures and {text_heads} for "
@@ -250,8 +253,8 @@ def _count(own: Mapping[str, Tensor], pattern: str) -> int:
     return 1 + max((int(match[1]) for name in own if (match := re.match(pattern, name))), default=-1)
 
 
-def _heads(settings: Mapping[str, Any], text_dim: int) -> tuple[int, int]:
-    """Number of heads of the picture and the text tower."""
+def _heads(settings: Mapping[str, Any], dim: int, text_dim: int, path: Path) -> tuple[int, int]:
+    """Number of heads of the picture and the text tower: attention runs with any, and only with one rightly."""
     if "vision_config" in settings:  # Hugging Face's; what is left out there has the published value
         vision, text = settings["vision_config"] or {}, settings.get("text_config") or {}
         return (
@@ -263,7 +266,14 @@ def _heads(settings: Mapping[str, Any], text_dim: int) -> tuple[int, int]:
         heads = heads.get(name) if isinstance(heads, Mapping) else None
     if isinstance(heads, list) and len(set(heads)) == 1:  # one a stage
         heads = heads[0]
-    return heads if isinstance(heads, int) else PUBLISHED_HEADS, max(text_dim // TEXT_HEAD_DIM, 1)
+    if heads is None and dim == PUBLISHED_DIM:
+        heads = PUBLISHED_HEADS
+    if not isinstance(heads, int) or heads < 1:
+        raise WeightsError(
+            f"{path} says nothing of its heads of attention, and its {dim} channels are not the published "
+            f"{PUBLISHED_DIM}: expected the training's configuration in it, or config.json beside it"
+        )
+    return heads, max(text_dim // TEXT_HEAD_DIM, 1)
 
 
 def _check(model: GroupVit, own: Mapping[str, Tensor], layout: Layout, path: Path) -> None:

@@ -260,8 +260,11 @@ def official_state() -> State:
     return dict(read_weights_file(SMALL / "official_small.pth")["model"])
 
 
+HEADS = {"img_encoder": {"num_heads": [6, 6, 6]}}  # as the recorded file has them
+
+
 def save_official(state: State, folder: Path) -> Path:
-    torch.save({"model": state}, folder / "groupvit.pth")
+    torch.save({"model": state, "config": {"model": HEADS}}, folder / "groupvit.pth")
     return folder / "groupvit.pth"
 
 
@@ -329,6 +332,23 @@ def test_code_in_the_file_does_not_run(tmp_path: Path) -> None:
     with pytest.raises(UnsafePickleError, match=r"names (posix|nt|os)\.system"):
         load_groupvit(tmp_path / "groupvit.pth")
     assert not (tmp_path / "evidence").exists()
+
+
+def test_heads_are_not_guessed(tmp_path: Path) -> None:
+    torch.save(official_state(), tmp_path / "groupvit.pth")
+    with pytest.raises(WeightsError, match=r"says nothing of its heads of attention, and its 48 channels"):
+        load_groupvit(tmp_path / "groupvit.pth")
+    save_file(port_state(), tmp_path / "alone.safetensors")
+    with pytest.raises(WeightsError, match=r"or config.json beside it"):
+        load_groupvit(tmp_path / "alone.safetensors")
+
+
+def test_a_configuration_that_contains_itself(tmp_path: Path) -> None:
+    config: dict[str, Any] = {"model": HEADS}
+    config["again"] = config
+    torch.save({"model": official_state(), "config": config}, tmp_path / "groupvit.pth")
+    with pytest.raises(WeightsError, match=r"groupvit.pth: the configuration in it contains itself"):
+        load_groupvit(tmp_path / "groupvit.pth")
 
 
 @pytest.mark.parametrize(
@@ -401,10 +421,10 @@ def test_by_name(hub_cache: Path, tmp_path: Path) -> None:
 
 
 def saved_as(folder: Path, name: str, train: list[str] | None) -> Path:
-    content: dict[str, Any] = {"model": official_state()}
+    config: dict[str, Any] = {"model": HEADS}
     if train is not None:
-        content["config"] = {"data": {"dataset": {"train": train, "meta": {"yfcc14m": {}, "redcap12m": {}}}}}
-    torch.save(content, folder / name)
+        config["data"] = {"dataset": {"train": train, "meta": {"yfcc14m": {}, "redcap12m": {}}}}
+    torch.save({"model": official_state(), "config": config}, folder / name)
     return folder / name
 
 
