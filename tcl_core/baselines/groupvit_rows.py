@@ -75,7 +75,8 @@ class GroupVitBaseline:
 
     Attributes:
         row: which.
-        windows: normalised windows (B,3,H,W) -> scores (B,K,H,W); the background first, if there is one.
+        windows: normalised windows (B,3,H,W) -> scores (B,K,H,W), for `tcl_core.segment.slide`; the background first,
+            if there is one.
         file: the weights.
         settings: all that the numbers depend on beside pictures, names and windows; plain values, for a report.
     """

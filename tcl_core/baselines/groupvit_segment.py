@@ -55,49 +55,26 @@ def class_scores(segments: Tensor, images: Tensor, text: Tensor, scale: Tensor |
 
 
 def pixel_scores(scores: Tensor, maps: Tensor) -> Tensor:
-    """Give every pixel the scores of the group that it belongs to most: (B,G,N), (B,G,H,W) -> (B,N,H,W)."""
-    groups = maps.argmax(dim=1).flatten(1)[:, None].expand(-1, scores.shape[2], -1)  # (B,N,H*W)
+    """Give every pixel the scores of the group that it belongs to most: (B,G,K), (B,G,H,W) -> (B,K,H,W)."""
+    groups = maps.argmax(dim=1).flatten(1)[:, None].expand(-1, scores.shape[2], -1)  # (B,K,H*W)
     return scores.transpose(1, 2).gather(2, groups).reshape(*scores.shape[::2], *maps.shape[2:])
 
 
-def background_votes(scores: Tensor, pixels: Tensor, threshold: float) -> Tensor:
-    """Say which pixels are background: 1 where no class reaches the threshold, else 0.
+def with_background(scores: Tensor, threshold: float) -> Tensor:
+    """Put the background before the classes: 1 for groups of which no class reaches the threshold, else 0.
 
     The threshold is lowered to the largest score of all groups, those included that no pixel belongs to: then a whole
     window can be background.
 
     Args:
         scores: of the groups, (B,G,N).
-        pixels: of the pixels, (B,N,H,W).
         threshold: in [0, 1].
 
     Returns:
-        (B,1,H,W).
+        (B,G,1+N).
     """
-    lowered = scores.amax(dim=(1, 2)).clamp(max=threshold)[:, None, None, None]
-    return (pixels.amax(dim=1, keepdim=True) < lowered).to(pixels.dtype)
-
-
-def window_scores(
-    embedded: Embedded, text: Tensor, scale: Tensor | float, size: Sequence[int], threshold: float | None
-) -> Tensor:
-    """Segment windows that were embedded.
-
-    Args:
-        embedded: B windows.
-        text: unit rows (N,C).
-        scale: of the cosines.
-        size: (H, W) of the windows in pixels.
-        threshold: see `background_votes`; None where there is no background.
-
-    Returns:
-        (B,K,H,W) in [0, 1]; K = N, or N + 1 with the background first.
-    """
-    scores = class_scores(embedded.segments, embedded.images, text, scale)
-    pixels = pixel_scores(scores, group_maps(embedded.grouped.assignments, embedded.grouped.grid, size))
-    if threshold is None:
-        return pixels
-    return torch.cat([background_votes(scores, pixels, threshold), pixels], dim=1)
+    lowered = scores.amax(dim=(1, 2), keepdim=True).clamp(max=threshold)
+    return torch.cat([(scores.amax(dim=2, keepdim=True) < lowered).to(scores.dtype), scores], dim=2)
 
 
 class GroupVitWindows(nn.Module):
@@ -108,7 +85,7 @@ class GroupVitWindows(nn.Module):
     Args:
         model: see there.
         text: unit rows (N,C).
-        threshold: see `background_votes`; None where there is no background.
+        threshold: see `with_background`; None where there is no background.
 
     Attributes:
         preprocess: how a picture enters: ImageNet's statistics, windows of 448 pixels.
@@ -136,6 +113,17 @@ class GroupVitWindows(nn.Module):
 
     @torch.inference_mode()
     def forward(self, windows: Tensor) -> Tensor:
-        """Segment normalised windows (B,3,H,W), each by itself -> (B,K,H,W), see `window_scores`."""
-        embedded = self.model(windows)
-        return window_scores(embedded, self.text, self.model.scale, windows.shape[2:], self.threshold)
+        """Segment windows, each by itself.
+
+        Args:
+            windows: float (B,3,H,W), normalised.
+
+        Returns:
+            (B,K,H,W) in [0, 1]; K = N, or 1 + N with the background first.
+        """
+        embedded: Embedded = self.model(windows)
+        scores = class_scores(embedded.segments, embedded.images, self.text, self.model.scale)
+        if self.threshold is not None:
+            scores = with_background(scores, self.threshold)
+        maps = group_maps(embedded.grouped.assignments, embedded.grouped.grid, windows.shape[2:])
+        return pixel_scores(scores, maps)

@@ -23,10 +23,10 @@ from tcl_core.baselines.groupvit_rows import ROWS, build_row, evidence_of
 from tcl_core.baselines.groupvit_segment import (
     MAX_CLASSES,
     GroupVitWindows,
-    background_votes,
     class_scores,
     group_maps,
     pixel_scores,
+    with_background,
 )
 from tcl_core.baselines.groupvit_vision import Assignment, group_mean, hard_assignment
 from tcl_core.baselines.groupvit_weights import load_groupvit
@@ -187,7 +187,7 @@ def test_a_window_by_loops(num_classes: int) -> None:
         rows = scores_by_loops(segments[window], images[window], text, 5.0)
         torch.testing.assert_close(scores[window], torch.tensor(rows), atol=1e-5, rtol=0)
         for threshold in (0.0, 0.2, 0.95, 1.0):
-            votes = background_votes(scores, pixels, threshold)[window, 0]
+            votes = pixel_scores(with_background(scores, threshold), maps)[window, 0]
             lowered = min(threshold, float(scores[window].max()))
             for y in range(5):
                 for x in range(7):
@@ -200,10 +200,13 @@ def test_a_window_by_loops(num_classes: int) -> None:
 def test_a_group_without_pixels_can_make_everything_background() -> None:
     scores = torch.tensor([[[0.3, 0.1], [0.5, 0.2]]])
     maps = torch.tensor([1.0, 0.0])[None, :, None, None].expand(1, 2, 2, 2)
-    pixels = pixel_scores(scores, maps)
-    assert background_votes(scores, pixels, 0.95).flatten().tolist() == [1, 1, 1, 1]
-    assert background_votes(scores, pixels, 0.3).flatten().tolist() == [0, 0, 0, 0]  # reaching it is enough
-    assert background_votes(scores[:, :1], pixels, 0.95).flatten().tolist() == [0, 0, 0, 0]
+
+    def background(threshold: float, groups: Tensor = scores) -> list[float]:
+        return pixel_scores(with_background(groups, threshold), maps[:, : groups.shape[1]])[:, 0].flatten().tolist()
+
+    assert background(0.95) == [1, 1, 1, 1]
+    assert background(0.3) == [0, 0, 0, 0]  # reaching it is enough
+    assert background(0.95, scores[:, :1]) == [0, 0, 0, 0]
 
 
 def test_maps_follow_both_assignments() -> None:
