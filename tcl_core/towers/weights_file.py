@@ -38,10 +38,8 @@ def read_weights_file(path: str | Path) -> Any:
         try:
             if path.suffix == ".safetensors" or head[8:9] == b"{":
                 return _read_safetensors(path)
-            if head.startswith(ZIP_MAGIC):
-                return _read_zip(file)
-            if head.startswith(PICKLE_PROTOCOL):
-                return _read_legacy(file, path.stat().st_size)
+            if head.startswith((ZIP_MAGIC, PICKLE_PROTOCOL)):
+                return read_weights(file, path.stat().st_size)
         except WeightsError as error:
             raise type(error)(f"{path}: {error}") from None
         except Exception as error:  # a damaged pickle can raise anything
@@ -70,6 +68,21 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
+
+
+def read_weights(file: IO[bytes], size: int) -> Any:
+    """Read what torch.save wrote, of any age, from an open file of so many bytes.
+
+    Raises:
+        WeightsError: something else.
+        UnsafePickleError: reading it could run code.
+        Exception: of many types, if it is damaged.
+    """
+    if file.read(len(ZIP_MAGIC)) == ZIP_MAGIC:
+        file.seek(0)
+        return _read_zip(file)
+    file.seek(0)
+    return _read_legacy(file, size)
 
 
 def _read_zip(file: IO[bytes]) -> Any:

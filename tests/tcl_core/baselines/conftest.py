@@ -53,3 +53,21 @@ def wordy_clip_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.pt"
     torch.save(model.state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def wordy_resnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a ResNet."""
+    import open_clip
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = open_clip.CLIP(
+            embed_dim=16,
+            vision_cfg={"layers": [1, 1, 1, 1], "width": 8, "patch_size": None, "image_size": 64},
+            text_cfg={"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
+            quick_gelu=True,
+        )
+    path = tmp_path_factory.mktemp("clip") / "resnet.pt"
+    torch.save(model.state_dict(), path)
+    return path

@@ -1,0 +1,1 @@
+"""ReCo: references of classes from retrieved pictures, and pictures segmented by them."""
