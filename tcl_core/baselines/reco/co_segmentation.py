@@ -112,7 +112,13 @@ def nearest_in_pictures(features: Tensor, weight: Tensor | None) -> Tensor:
     every = unit.reshape(pictures * cells, dim)
     if weight is not None:  # scaling q scales its cosine
         every = every * weight.reshape(-1, 1)
-    return torch.stack([(own @ every.T).reshape(cells, pictures, cells).amax(dim=2) for own in unit])
+    # Allocated once: small results between large ones that are freed would leave a hole a picture in the heap.
+    cosines = unit.new_empty(cells, pictures * cells)
+    nearest = unit.new_empty(pictures, cells, pictures)
+    for own, row in zip(unit, nearest, strict=True):
+        torch.mm(own, every.T, out=cosines)
+        torch.amax(cosines.view(cells, pictures, cells), dim=2, out=row)
+    return nearest
 
 
 def in_blocks(nearest: Tensor, blocks: Blocks) -> Tensor:
