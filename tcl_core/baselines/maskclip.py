@@ -5,11 +5,11 @@ denoising, then key smoothing (section 3.3 of the paper). The rows of TCL's tabl
 what that code does otherwise than the paper says is the default here, and named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from open_clip.transformer import QuickGELU
@@ -180,19 +180,28 @@ class MaskClip(nn.Module):
         encoder: CLIP's image tower, a ViT (whose last block runs its value path) or a ResNet.
         text: unit embeddings of the classes (K,C).
         refinement: see there.
+        made_of: what encoder and text depend on, for `settings`.
 
     Attributes:
         preprocess: how a picture enters: ImageNet's statistics, as in the released configuration, not CLIP's.
+        settings: all that the scores depend on beside pictures, names and windows; plain values, for a report.
     """
 
     text: Tensor
 
-    def __init__(self, encoder: DenseEncoder, text: Tensor, refinement: Refinement = REFINED) -> None:
+    def __init__(
+        self,
+        encoder: DenseEncoder,
+        text: Tensor,
+        refinement: Refinement = REFINED,
+        made_of: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         if text.ndim != 2 or text.shape[1] != encoder.embed_dim:
             raise ValueError(f"text of shape {tuple(text.shape)}: expected (K,{encoder.embed_dim})")
         self.encoder = encoder
         self.refinement = refinement
+        self.settings: dict[str, str | float] = {**(made_of or {}), **asdict(refinement)}
         self.register_buffer("text", text)
         self.preprocess = Preprocess(IMAGENET_MEAN, IMAGENET_STD, WINDOW_SIZE, multiple_of=encoder.stride)
 
@@ -251,11 +260,6 @@ def soft_masks(scores: Tensor, refinement: Refinement, rule: BackgroundRule) -> 
     return torch.sigmoid(SIGMOID_SCALE * (scores - SIGMOID_CENTRE))
 
 
-def recipe(refinement: Refinement, activation: Activation, template_name: str) -> dict[str, Any]:
-    """Say what the scores depend on beside weights and names, to stand beside every number."""
-    return {**asdict(refinement), "activation": activation, "templates": template_name, "size": WINDOW_SIZE}
-
-
 def maskclip(
     clip: str | Path | ClipModel,
     classes: Sequence[str],
@@ -285,8 +289,11 @@ def maskclip(
     encoder = image_encoder_from(source)
     if not isinstance(encoder, ViTEncoder | ResNetEncoder):
         raise ConfigError(f"{source.name} is neither a ViT nor a ResNet of CLIP: MaskCLIP is defined for those")
+    if activation not in ("released", "trained"):
+        raise ConfigError(f"no activation {activation!r}: expected released (GELU) or trained (the CLIP's own)")
     built = encoder if activation == "trained" else with_released_layers(encoder)
-    return MaskClip(built, text, refinement).eval()
+    made_of = {"clip": source.name, "activation": activation, "templates": template_name}
+    return MaskClip(built, text, refinement, made_of).eval()
 
 
 __all__ = [
@@ -297,7 +304,6 @@ __all__ = [
     "denoise",
     "keys_of",
     "maskclip",
-    "recipe",
     "refine",
     "smooth",
     "soft_masks",

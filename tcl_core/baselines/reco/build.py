@@ -47,6 +47,10 @@ class Networks:
     encoders: Encoders
     dense_text: TextEncoder
 
+    def fingerprint(self) -> str:
+        """Hash the weights."""
+        return fingerprint([self.encoders, self.dense_text])
+
 
 def text_of(encoder: TextEncoder, name: str) -> Tensor:
     """Embed a class by itself, so that no other changes its last bits: (C,), unit, on the CPU."""
@@ -145,7 +149,7 @@ def reference_maker(
         "templates": TEMPLATES,
         "archive": archive.made_of,
         "retriever": retriever_hash,
-        "encoders": fingerprint([encoders, networks.dense_text]),
+        "encoders": networks.fingerprint(),
     }
     return ReferenceMaker(archive.embeddings, maps_of, texts_of, settings), made_of
 
@@ -182,7 +186,7 @@ def complete_references(
     make.recall(known.vectors)
     missing = [name for name in dict.fromkeys([*make.context_words, *missing]) if name not in known.vectors]
     for done, name in enumerate(missing, start=1):
-        known = known.with_class(name, make.reference(name).cpu())
+        known = known.with_class(name, make.reference(name))
         known.save(path)
         if progress:
             progress(done, len(missing))
@@ -223,28 +227,32 @@ def reco(
         references: file that holds, or gets, those of the classes; others' files are imported first
             (`import_references(path).save(other)`).
         archive: to make those that are missing.
-        settings: see there; those of references count where some are made.
+        settings: see there. References that are there have to be made so, unless they are of others.
         progress: called with (pictures or classes done, in all).
 
     Raises:
         ConfigError: references are missing and there is no archive, or the file was made in another way.
         DataError, WeightsError, ModelFileError: files that are damaged or of other networks.
     """
+    known = References.load(references) if archive is None or references.is_file() else None
+    if known is not None and IMPORTED not in known.made_of:
+        expected = settings.of_references() if settings else {}
+        _check_same(references, known.made_of, {**expected, "encoders": networks.fingerprint()})
     settings = settings or ReCoSettings()
-    if archive is None:
-        known = References.load(references)
-        wanted = [SAME_AS.get(name, name) if name not in known.vectors else name for name in classes]
-        vectors = known.select(wanted, str(references))
-    else:
-        maker = partial(reference_maker, networks, archive, settings, progress)
-        vectors = complete_references(references, classes, maker, progress).select(classes, str(references))
+    if archive is not None:
+        known = complete_references(
+            references, classes, partial(reference_maker, networks, archive, settings, progress), progress
+        )
+    assert known is not None
+    wanted = [name if name in known.vectors else SAME_AS.get(name, name) for name in classes]
+    vectors = known.select(wanted, str(references))
     text = torch.stack([text_of(networks.dense_text, name) for name in classes]) if settings.text_in_scores else None
     if vectors.shape[1] != networks.encoders.features.dim:
         raise ConfigError(
             f"{references} holds vectors of {vectors.shape[1]} numbers and the encoder has "
             f"{networks.encoders.features.dim} channels: expected references made with that encoder"
         )
-    return ReCo(networks.encoders.cpu(), vectors, text).eval()
+    return ReCo(networks.encoders.cpu(), vectors, text, known.made_of).eval()
 
 
 __all__ = ["ArchiveFiles", "Networks", "complete_references", "load_networks", "reco", "reference_maker"]

@@ -1,5 +1,9 @@
 """ReCo on windows: the row of the table."""
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +31,7 @@ class Encoders(nn.Module):
         self.features = features
         self.dense = dense
         self.preprocess = Preprocess(
-            IMAGENET_MEAN, IMAGENET_STD, WINDOW_SIZE, multiple_of=max(features.stride, dense.stride)
+            IMAGENET_MEAN, IMAGENET_STD, WINDOW_SIZE, multiple_of=math.lcm(features.stride, dense.stride)
         )
 
     @torch.inference_mode()
@@ -43,12 +47,19 @@ class ReCo(nn.Module):
         encoders: see there.
         references: of the classes (K,D).
         text: unit embeddings of the classes by the dense CLIP (K,C); None leaves it out of the scores.
+        made_of: what references and text depend on, for `settings`.
+
+    Attributes:
+        preprocess: how a picture enters.
+        settings: all that the scores depend on beside pictures, names and windows; plain values, for a report.
     """
 
     references: Tensor
     text: Tensor | None
 
-    def __init__(self, encoders: Encoders, references: Tensor, text: Tensor | None) -> None:
+    def __init__(
+        self, encoders: Encoders, references: Tensor, text: Tensor | None, made_of: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
         if references.ndim != 2 or references.shape[1] != encoders.features.dim:
             raise ValueError(
@@ -63,6 +74,7 @@ class ReCo(nn.Module):
         self.register_buffer("references", references)
         self.register_buffer("text", text)
         self.preprocess = encoders.preprocess
+        self.settings: dict[str, Any] = {**(made_of or {}), "text_in_scores": text is not None}
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:

@@ -127,11 +127,11 @@ class ReferenceMaker:
 
     @torch.inference_mode()
     def reference(self, name: str) -> Tensor:
-        """Make the reference of a class, (D,), unit; that of a context word is made once."""
+        """Make the reference of a class, (D,), unit, on the CPU; that of a context word is made once."""
         known = SAME_AS.get(name, name)
         if known in self.context_words:
             return self.context()[known]
-        return self.co_segmentation(name, tuple(self.context().values())).reference
+        return self.co_segmentation(name, tuple(self.context().values())).reference.cpu()
 
     @torch.inference_mode()
     def context(self) -> dict[str, Tensor]:
@@ -139,12 +139,12 @@ class ReferenceMaker:
         made: dict[str, Tensor] = {}
         for name in self.context_words:
             if name not in self._context:
-                self._context[name] = self.co_segmentation(name, tuple(made.values())).reference
+                self._context[name] = self.co_segmentation(name, tuple(made.values())).reference.cpu()
             made[name] = self._context[name]
         return made
 
     def co_segmentation(self, name: str, context: Sequence[Tensor]) -> CoSegmentation:
-        """Retrieve pictures of a class and find what they have in common, apart from some context."""
+        """Retrieve pictures of a class and find what they have in common, apart from context: references (D,)."""
         settings, texts = self._settings, self._texts_of(name)
         maps = self._maps_of(retrieve(self._embeddings, texts.retrieval, settings.num_retrieved).tolist())
         grid = (maps.features.shape[2], maps.features.shape[3])

@@ -254,11 +254,13 @@ def test_background_rules() -> None:
         soft_masks(cosines, PLAIN, "otsu")
 
 
-def test_refinements_that_cannot_be() -> None:
+def test_settings_that_cannot_be(wordy_clip_file: Path) -> None:
     with pytest.raises(ConfigError, match=r"smooth_below is 1\.5: expected a probability in \[0, 1\]"):
         Refinement(0.5, 1.5)
     with pytest.raises(ConfigError, match="no axis 'heads' of keys: expected positions"):
         Refinement(0.5, 1, "heads")
+    with pytest.raises(ConfigError, match="no activation 'relu': expected released"):
+        maskclip(wordy_clip_file, ["cat"], activation="relu")
     with pytest.raises(ValueError, match="smoothing without keys"):
         refine(torch.zeros(1, 2, 3, 3), None, REFINED)
 
@@ -268,6 +270,14 @@ def test_a_row_from_a_file(wordy_clip_file: Path) -> None:
     names = ["cat", "grass", "sky"]
     network = maskclip(wordy_clip_file, names)
     assert network.text.shape == (3, network.encoder.embed_dim)
+    assert network.settings == {
+        "clip": str(wordy_clip_file),
+        "activation": "released",
+        "templates": "maskclip",
+        "denoise_below": 0.5,
+        "smooth_below": 1.0,
+        "key_axis": "positions",
+    }
     images = torch.randn(2, 3, 48, 41, generator=torch.Generator().manual_seed(0))
     scores = network(images)
     assert scores.shape == (2, 3, 48, 41)

@@ -465,13 +465,18 @@ def test_classes_are_added_without_changing_the_others(
 
 
 def test_rows_that_are_refused(
-    networks: Networks, archive: ArchiveFiles, tmp_path: Path, wordy_clip_file: Path, golden_dir: Path
+    networks: Networks, archive: ArchiveFiles, tmp_path: Path, wordy_clip_file: Path, wordy_resnet_file: Path
 ) -> None:
     path = tmp_path / "references.safetensors"
     reco(networks, ["dog"], path, archive=archive, settings=replace(SETTINGS, context=()))
     with pytest.raises(ConfigError, match="was made with another blocks"):
         other = replace(SETTINGS, context=(), blocks="described")
         reco(networks, ["dog", "cat"], path, archive=archive, settings=other)
+    with pytest.raises(ConfigError, match="was made with another num_retrieved, context"):
+        reco(networks, ["dog"], path, settings=ReCoSettings())
+    deit = deit_file(tmp_path / "deit.pth", distilled=False)
+    with pytest.raises(ConfigError, match="was made with another encoders"):
+        reco(load_networks(deit, wordy_resnet_file), ["dog"], path)
     with pytest.raises(ConfigError, match="has no reference of cat"):
         reco(networks, ["cat"], path)
     imported = tmp_path / "imported.safetensors"
@@ -482,7 +487,6 @@ def test_rows_that_are_refused(
         reco(networks, ["cat"], imported, archive=archive, settings=SETTINGS)
     with pytest.raises(WeightsError, match="is no DeiT"):
         load_networks(wordy_clip_file, wordy_clip_file)
-    deit = deit_file(tmp_path / "deit.pth", distilled=False)
     with pytest.raises(WeightsError, match="is no ResNet of CLIP: expected RN50x16"):
         load_networks(deit, wordy_clip_file)
     state = torch.load(deit)["model"]
