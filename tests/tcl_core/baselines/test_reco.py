@@ -464,6 +464,29 @@ def test_classes_are_added_without_changing_the_others(
     assert torch.equal(from_file(images), more(images)[:, 3:])
 
 
+def test_references_that_were_interrupted_are_the_same(
+    networks: Networks, archive: ArchiveFiles, tmp_path: Path
+) -> None:
+    """What was made is kept, context words too; oracle: the file of a run that was not disturbed."""
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    reco(networks, ["dog", "cart"], whole, archive=archive, settings=SETTINGS)
+    steps: list[int] = []
+
+    def stop_after_three(done: int, total: int) -> None:
+        if total == 4:  # two context words and two classes; the archive has nine pictures
+            steps.append(done)
+            if done == 3:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reco(networks, ["dog", "cart"], broken, archive=archive, settings=SETTINGS, progress=stop_after_three)
+    assert set(References.load(broken).vectors) == {"tree", "sky", "dog"}
+    again: list[tuple[int, int]] = []
+    reco(networks, ["dog", "cart"], broken, archive=archive, settings=SETTINGS, progress=lambda *n: again.append(n))
+    assert again[-1] == (1, 1)
+    assert broken.read_bytes() == whole.read_bytes()
+
+
 def test_rows_that_are_refused(
     networks: Networks, archive: ArchiveFiles, tmp_path: Path, wordy_clip_file: Path, wordy_resnet_file: Path
 ) -> None:
