@@ -1,44 +1,51 @@
-"""Pictures with known masks, to measure on: a folder of the user's own."""
+"""Pictures with known masks, to measure on."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from tcl_core.errors import DataError
+from tcl_core.evaluate.masks import VOID, LabelRule, Labels, read_labels, read_numbers
 from tcl_core.prompts import BACKGROUND, Word
-
-VOID = 255
 
 
 @dataclass(frozen=True)
 class LabelledPicture:
-    """A picture and the mask that belongs to it, both still on disk."""
+    """A picture and the mask that belongs to it, both still on disk.
+
+    Attributes:
+        name: unique in its benchmark.
+        image: file of the picture.
+        mask: file of its mask.
+        unconverted: file with the numbers that the mask was converted from, if it lies beside.
+    """
 
     name: str
     image: Path
     mask: Path
+    unconverted: Path | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Benchmark:
     """What is segmented and by which words.
 
     Attributes:
         name: of the data.
         words: class k of the truth is words[k].
-        numbers: (256,) uint8, value of a mask's pixel -> class; `background` and `VOID` included.
+        rule: value of a mask's pixel -> class; `len(words)` for the background, and VOID.
         pictures: at least one.
         has_background: whether class len(words) stands for pixels of no class.
+        background: what the background is called in prompts, for protocols that prompt it too.
     """
 
     name: str
     words: tuple[Word, ...]
-    numbers: npt.NDArray[np.uint8]
+    rule: LabelRule
     pictures: tuple[LabelledPicture, ...]
     has_background: bool
+    background: tuple[Word, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,35 +59,22 @@ class Benchmark:
         chosen = (index * len(self.pictures) // count for index in range(count))
         return replace(self, pictures=tuple(self.pictures[index] for index in chosen))
 
-    def truth(self, picture: LabelledPicture) -> npt.NDArray[np.uint8]:
+    def truth(self, picture: LabelledPicture) -> Labels:
         """Read a mask: (H,W) uint8, class or VOID.
 
         Raises:
-            DataError: no picture of one channel, or values that are no line of classes.txt.
+            DataError: no picture of one channel of 8 bits, values that no mask may have, or one that was never
+                converted.
         """
-        try:
-            with Image.open(picture.mask) as file:
-                values = np.asarray(file)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{picture.mask} cannot be read ({error}): expected a PNG of class numbers") from error
-        if values.ndim != 2 or values.dtype != np.uint8:
-            raise DataError(f"{picture.mask}: expected one channel of 8 bits, a class number a pixel")
-        known = np.append(self._given, VOID)
-        strange = np.setdiff1d(np.unique(values), known)
-        if len(strange):
-            raise DataError(
-                f"{picture.mask} has the value {strange[0]}: expected 0 to {len(self._given) - 1}, the lines of "
-                f"classes.txt counted from 0, or {VOID} for pixels that do not count"
-            )
-        labels: npt.NDArray[np.uint8] = self.numbers[values]
+        labels = read_labels(picture.mask, self.rule)
+        if self.rule.conversion is not None and picture.unconverted is not None and picture.unconverted.is_file():
+            stored, raw = read_numbers(picture.mask), read_numbers(picture.unconverted)
+            if np.array_equal(stored, raw) and not np.array_equal(self.rule.conversion[raw], stored):
+                raise DataError(
+                    f"{picture.mask} holds the numbers of {picture.unconverted.name} as they are: expected "
+                    f"{self.rule.values}{self.rule.advice}"
+                )
         return labels
-
-    @property
-    def _given(self) -> npt.NDArray[np.uint8]:
-        return np.flatnonzero(self.numbers[:VOID] != _UNKNOWN).astype(np.uint8)
-
-
-_UNKNOWN = 254  # in `numbers`: no line of classes.txt; VOID there is a line that was left out
 
 
 __all__ = ["VOID", "Benchmark", "LabelledPicture"]

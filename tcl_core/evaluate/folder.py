@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from tcl_core.errors import DataConfigError, DataError
-from tcl_core.evaluate.benchmarks import _UNKNOWN, VOID, Benchmark, LabelledPicture
+from tcl_core.evaluate.benchmarks import Benchmark, LabelledPicture
+from tcl_core.evaluate.masks import UNKNOWN, VOID, LabelRule
+from tcl_core.evaluate.text_files import read_lines
 from tcl_core.prompts import BACKGROUND, Word, parse_words
 
 
@@ -33,31 +35,27 @@ def open_folder(path: Path, *, split: str | None = None, without: tuple[str, ...
     if not words:
         raise DataConfigError(f"{path / 'classes.txt'} leaves no word to segment by: expected one class at least")
     has_background = any(word.name == BACKGROUND for word in classes) and BACKGROUND not in without
-    numbers = np.full(256, _UNKNOWN, np.uint8)
+    numbers = np.full(256, UNKNOWN, np.uint8)
     for line, word in enumerate(classes):
         if word.name in without:
             numbers[line] = VOID
         else:
             numbers[line] = len(words) if word.name == BACKGROUND else words.index(word)
     numbers[VOID] = VOID
-    return Benchmark(path.name, words, numbers, _pictures(path, split), has_background)
+    allowed = (
+        f"0 to {len(classes) - 1}, the lines of classes.txt counted from 0, or {VOID} for pixels that do not count"
+    )
+    return Benchmark(path.name, words, LabelRule(numbers, allowed), _pictures(path, split), has_background)
 
 
 def _read_classes(path: Path) -> list[Word]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError:
-        raise DataConfigError(f"no {path}: expected one class a line, beside images/ and masks/") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): expected one class a line") from None
-    while lines and not lines[-1]:
-        lines.pop()
+    lines = read_lines(path, "one class a line, beside images/ and masks/")
     try:
         classes = [word for line in lines for word in parse_words(line)]
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
-    if len(classes) != len(lines) or not 0 < len(lines) < _UNKNOWN:
-        raise DataError(f"{path} has {len(lines)} lines: expected 1 to {_UNKNOWN - 1}, one class a line, no comma")
+    if len(classes) != len(lines) or not 0 < len(lines) < UNKNOWN:
+        raise DataError(f"{path} has {len(lines)} lines: expected 1 to {UNKNOWN - 1}, one class a line, no comma")
     names = [word.name for word in classes]
     if len(set(names)) < len(names):
         raise DataError(f"{path} names a class twice: expected every one once")
@@ -82,12 +80,7 @@ def _pictures(path: Path, split: str | None) -> tuple[LabelledPicture, ...]:
 
 
 def _names_of(path: Path, split: str) -> set[str]:
-    try:
-        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except FileNotFoundError:
-        raise DataConfigError(f"no {path}: expected lines of NAME<tab>SPLIT") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): expected lines of NAME<tab>SPLIT") from None
+    rows = [line.split("\t") for line in read_lines(path, "lines of NAME<tab>SPLIT") if line]
     if any(len(row) != 2 for row in rows):
         raise DataError(f"{path}: expected lines of NAME<tab>SPLIT")
     chosen = {name for name, half in rows if half == split}
