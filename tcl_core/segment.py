@@ -68,6 +68,7 @@ def slide(
     *,
     window: int = 448,
     stride: int = 224,
+    batch: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Segment large images window by window and average where windows overlap.
@@ -77,6 +78,7 @@ def slide(
         images: (B,3,H,W) float, normalised.
         window: side of a window in pixels; a shorter side of the image is taken whole.
         stride: step between windows in pixels, at most `window`.
+        batch: windows at once; they all have the same size.
         progress: called with (windows done, windows in all).
 
     Returns:
@@ -92,15 +94,19 @@ def slide(
         (top, left) for top in window_starts(height, window, stride) for left in window_starts(width, window, stride)
     ]
     total, count = None, images.new_zeros(height, width)
-    for done, (top, left) in enumerate(corners, start=1):
-        area = (..., slice(top, top + window), slice(left, left + window))
-        masks = segment(images[area])
-        if total is None:
-            total = masks.new_zeros(*masks.shape[:2], height, width)
-        total[area] += masks
-        count[area] += 1
+    for start in range(0, len(corners), batch):
+        areas = [
+            (..., slice(top, top + window), slice(left, left + window)) for top, left in corners[start : start + batch]
+        ]
+        several = segment(torch.cat([images[area] for area in areas]))
+        for index, area in enumerate(areas):
+            masks = several[index * len(images) : (index + 1) * len(images)]
+            if total is None:
+                total = masks.new_zeros(*masks.shape[:2], height, width)
+            total[area] += masks
+            count[area] += 1
         if progress:
-            progress(done, len(corners))
+            progress(min(start + batch, len(corners)), len(corners))
     assert total is not None  # there is at least one window
     return total / count
 

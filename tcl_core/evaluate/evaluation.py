@@ -1,7 +1,9 @@
 """A model measured on pictures with known masks: the loop and its figures."""
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import torch
@@ -9,6 +11,10 @@ from torch import Tensor
 
 from tcl_core.errors import DataError
 from tcl_core.evaluate.benchmarks import VOID, Benchmark, LabelledPicture
+from tcl_core.evaluate.bootstrap import LEVEL, NUM_DRAWS, interval
+from tcl_core.evaluate.boundary import BOUNDARY_SHARE, SMALL_SHARE, BoundaryIou, SmallComponents
+from tcl_core.evaluate.calibration import Calibration
+from tcl_core.evaluate.counts import ClassCounts, count_pixels, stacked
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.soft_masks import Segment, SoftMasks
 from tcl_core.pictures import open_picture
@@ -22,10 +28,27 @@ class PictureScore:
     Attributes:
         picture: which.
         accuracy: share of its labelled pixels that are right when all words compete, without background.
+        seconds: that its segmentation took, from the open picture to scores.
     """
 
     picture: LabelledPicture
     accuracy: float
+    seconds: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class Details:
+    """What plain figures hide, of the benchmark's own setting.
+
+    Attributes:
+        boundary: IoU of boundaries.
+        small: IoU of small components.
+        calibration: confidence against accuracy.
+    """
+
+    boundary: BoundaryIou
+    small: SmallComponents
+    calibration: Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,18 +58,24 @@ class Evaluation:
     Attributes:
         benchmark: what was measured on.
         tallies: all words and the words present, each without and with background.
+        counts: (P,N) of the benchmark's own setting, which papers report: all words compete, and the background too
+            if the truth has one. Classes in the order of `benchmark.names`.
+        details: of the same setting.
         pointing: with the words present, which is when it is played.
         pictures: in the order of the benchmark.
     """
 
     benchmark: Benchmark
     tallies: tuple[Tally, ...]
+    counts: ClassCounts
+    details: Details
     pointing: Pointing
     pictures: tuple[PictureScore, ...]
 
     def figures(self) -> dict[str, Any]:
         """Everything measured, in numbers: shares in [0, 1], None where a class occurs nowhere."""
         return {
+            "benchmark": self._benchmark_figures(),
             "settings": [self._figures_of(tally) for tally in self.tallies],
             "pointing_game": _number(self.pointing.score),
             "pointing_game_of_class": {
@@ -55,9 +84,38 @@ class Evaluation:
                     self.benchmark.words, self.pointing.hits, self.pointing.played, strict=True
                 )
             },
+            "seconds_per_picture": _number(median(score.seconds for score in self.pictures)),
             "pictures": [
                 {"name": score.picture.name, "pixel_accuracy": _number(score.accuracy)} for score in self.pictures
             ],
+        }
+
+    def _benchmark_figures(self) -> dict[str, Any]:
+        """Figures of the setting that papers report."""
+        summed, names = self.counts.summed(), self.benchmark.names
+        boundary, small, calibration = self.details.boundary, self.details.small, self.details.calibration
+        return {
+            "background": self.benchmark.has_background,
+            "mean_iou": _number(summed.mean_iou),
+            "mean_iou_interval": {
+                **{key: _number(value) for key, value in asdict(interval(self.counts)).items()},
+                "level": LEVEL,
+                "draws": NUM_DRAWS,
+            },
+            "mean_accuracy": _number(summed.mean_accuracy),
+            "pixel_accuracy": _number(summed.pixel_accuracy),
+            "iou": dict(zip(names, map(_number, summed.iou.tolist()), strict=True)),
+            "accuracy": dict(zip(names, map(_number, summed.accuracy.tolist()), strict=True)),
+            "share_of_classes_with_iou_0": _number(summed.share_of_zeros),
+            "num_classes_counted": int((~summed.iou.isnan()).sum()),
+            "boundary_iou": _number(boundary.mean),
+            "boundary_width": f"{BOUNDARY_SHARE:g} of the diagonal",
+            "small_component_iou": _number(small.mean),
+            "num_small_components": len(small.ious),
+            "small_component": f"below {SMALL_SHARE:g} of the picture",
+            "calibration_error": _number(calibration.error),
+            "accuracy_at_coverage": {f"{share:g}": _number(accuracy) for share, accuracy in calibration.curve()},
+            "calibration": "of probabilities" if calibration.possible else "none: scores are no probabilities",
         }
 
     def _figures_of(self, tally: Tally) -> dict[str, Any]:
@@ -87,22 +145,43 @@ def evaluate(segment: Segment, benchmark: Benchmark, progress: Callable[[int, in
     Raises:
         DataError: a picture or mask that cannot be read, or sizes that differ.
     """
-    num_words = len(benchmark.words)
+    num_words, num_classes = len(benchmark.words), len(benchmark.names)
     tallies = tuple(
         Tally(present_only, background, torch.zeros(num_words + 1, num_words + 1, dtype=torch.int64))
         for background in (False, True)
         for present_only in (False, True)
     )
-    pointing, scores = Pointing.of(num_words), []
+    own = next(
+        index
+        for index, tally in enumerate(tallies)
+        if not tally.present_only and tally.background == benchmark.has_background
+    )
+    details = Details(BoundaryIou.of(num_classes), SmallComponents(), Calibration.empty())
+    pointing, scores, counts = Pointing.of(num_words), [], []
     for done, picture in enumerate(benchmark.pictures, start=1):
-        truth, masks = labelled(segment, benchmark, picture)
+        truth, masks, seconds = _timed(segment, benchmark, picture)
         pointing.add(masks.words, truth)
         labels = [tally.add(masks.words, masks.background, truth, VOID) for tally in tallies]
         counted = (truth != VOID) & (truth != num_words)
-        scores.append(PictureScore(picture, float((labels[0] == truth)[counted].double().mean())))
+        scores.append(PictureScore(picture, float((labels[0] == truth)[counted].double().mean()), seconds))
+        counts.append(count_pixels(truth, labels[own], num_classes, VOID))
+        _add_details(details, truth, labels[own], masks, num_classes)
         if progress:
             progress(done, len(benchmark.pictures))
-    return Evaluation(benchmark, tallies, pointing, tuple(scores))
+    return Evaluation(benchmark, tallies, stacked(counts), details, pointing, tuple(scores))
+
+
+def _add_details(details: Details, truth: Tensor, labels: Tensor, masks: SoftMasks, num_classes: int) -> None:
+    details.boundary.add(truth.numpy(), labels.numpy(), VOID)
+    details.small.add(truth.numpy(), labels.numpy(), VOID, num_classes)
+    if not masks.probabilities:
+        details.calibration.possible = False
+        return
+    # How sure it is that a pixel is background: as sure as that it is no word.
+    best = masks.words.amax(dim=0)
+    confidence = torch.where(labels < len(masks.words), best, 1 - best)
+    counted = truth < num_classes
+    details.calibration.add(confidence[counted], (labels == truth)[counted])
 
 
 def labelled(segment: Segment, benchmark: Benchmark, picture: LabelledPicture) -> tuple[Tensor, SoftMasks]:
@@ -111,16 +190,24 @@ def labelled(segment: Segment, benchmark: Benchmark, picture: LabelledPicture) -
     Raises:
         DataError: see `evaluate`.
     """
+    truth, masks, _ = _timed(segment, benchmark, picture)
+    return truth, masks
+
+
+def _timed(segment: Segment, benchmark: Benchmark, picture: LabelledPicture) -> tuple[Tensor, SoftMasks, float]:
     truth = torch.from_numpy(benchmark.truth(picture)).long()
     image = open_picture(picture.image)
     if (image.height, image.width) != truth.shape:
         raise DataError(
-            f"{picture.image} has {image.width} x {image.height} pixels and its mask {truth.shape[1]} x "
-            f"{truth.shape[0]}: expected the same"
+            f"{picture.image} has {image.width} x {image.height} pixels and its mask {picture.mask} {truth.shape[1]} x "
+            f"{truth.shape[0]}: expected the same; pictures are turned as their EXIF says, masks never are"
         )
+    start = time.perf_counter()
     masks = segment(image)
+    seconds = time.perf_counter() - start
     words = resize(masks.words[None], truth.shape)[0]
-    return truth, SoftMasks(words, resize(masks.background[None, None], truth.shape)[0, 0])
+    background = resize(masks.background[None, None], truth.shape)[0, 0]
+    return truth, SoftMasks(words, background, masks.probabilities), seconds
 
 
-__all__ = ["Evaluation", "PictureScore", "evaluate", "labelled"]
+__all__ = ["Details", "Evaluation", "PictureScore", "evaluate", "labelled"]

@@ -53,7 +53,7 @@ def test_masks_are_those_of_the_reference(
 
 @pytest.mark.parametrize("kind", ["png", "mat"])
 def test_pascal_context(kind: str, tmp_path: Path) -> None:
-    """By hand: a number is the place of its id among the 60, all others 0; the split is VOC's without what is missing."""
+    """By hand: a number is the place of its id among the 60, all others 0; the split is VOC's of what is there."""
     from scipy.io import savemat
 
     raw, data = tmp_path / "raw", tmp_path / "data"

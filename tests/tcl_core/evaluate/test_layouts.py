@@ -1,4 +1,4 @@
-"""The eight benchmarks: names, tables and files. Oracle: what was recorded of mmsegmentation's and TCL's own readers."""
+"""The eight benchmarks: names, tables, files. Oracle: what was recorded of mmsegmentation's and TCL's own readers."""
 
 import json
 import shutil

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.evaluation import PictureScore, evaluate
 from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
+from tcl_core.evaluate.protocols import RUNTIME, TCL
 from tcl_core.evaluate.report import exemplary
-from tcl_core.evaluate.soft_masks import Segment, SoftMasks, model_segment
+from tcl_core.evaluate.soft_masks import Segment, SoftMasks, model_segment, resolved
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.model import load_model
 from tcl_core.prompts import Word
@@ -168,7 +170,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"p0\.png has the value 7: expected 0 to 1, .* or 255"):
         evaluate(noisy(2), benchmark)
     Image.new("L", (9, 5)).save(mask)
-    with pytest.raises(DataError, match="has 9 x 6 pixels and its mask 9 x 5"):
+    with pytest.raises(DataError, match="has 9 x 6 pixels and its mask .*p0.png 9 x 5"):
         evaluate(noisy(2), benchmark)
     Image.new("RGB", (9, 6)).save(mask)
     with pytest.raises(DataError, match="expected one channel of 8 bits"):
@@ -214,8 +216,8 @@ def watched_tiny() -> tuple[list[tuple[int, ...]], Segment]:
 
     model.masks = masks  # type: ignore[method-assign]
     words = (Word("car", ("car",)),)
-    how = {"template_name": "none", "threshold": 0.5, "protocol": "runtime"}
-    return seen, model_segment(model, words, (), network_size=network_size, **how)
+    protocol = resolved(RUNTIME, size=model.preprocess.size, own_templates="none", own_threshold=0.5, pamr=False)
+    return seen, model_segment(model, words, (), protocol, network_size=network_size)
 
 
 @settings(max_examples=50, deadline=None)
@@ -239,17 +241,8 @@ def test_the_model_and_its_bundle_give_the_same_soft_masks(pamr: bool, largest: 
     words = (Word("car", ("car",)), Word("road", ("road", "asphalt")))
     loaded = load_model(ModelChoice("tiny"))
     background = loaded.background_words(None, words)
-    by_model = model_segment(
-        loaded.model,
-        words,
-        background,
-        template_name="none",
-        threshold=loaded.threshold,
-        protocol="runtime",
-        size=320,
-        pamr=pamr,
-        network_size=network_size,
-    )
+    protocol = resolved(RUNTIME, size=320, own_templates="none", own_threshold=loaded.threshold, pamr=pamr)
+    by_model = model_segment(loaded.model, words, background, protocol, network_size=network_size)
     by_bundle = bundle_segment(Path(__file__).parents[3] / "runtime/models/tiny.tclb", words, size=320, pamr=pamr)
     with torch.inference_mode():
         one, other = by_model(image), by_bundle(image)
@@ -330,7 +323,7 @@ class TestCommand:
 
 
 def test_both_ways_of_looking_at_a_picture() -> None:
-    """Oracle: on a square picture of the model's own size both protocols see the same pixels; 1e-6."""
+    """Oracle: on a square picture of the model's own size both protocols see the same pixels, normalised in another order; 3e-6."""
     from tcl_core.prompts import Word
     from tcl_core.tiny.file import load_tiny
 
@@ -338,19 +331,13 @@ def test_both_ways_of_looking_at_a_picture() -> None:
     side = model.preprocess.size
     pixels = np.random.default_rng(0).integers(0, 255, (side // 8, side // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     seen: list[Tensor] = []
-    for protocol in ("tcl", "runtime"):
-        segment = model_segment(
-            model,
-            words,
-            (Word("wall", ("wall",)),),
-            template_name="none",
-            threshold=0.5,
-            protocol=protocol,
-            network_size=network_size,
-        )
+    windows = replace(TCL.adapted(model.preprocess), kp_weight=0.0, templates="none", pamr="off")
+    for protocol in (windows, RUNTIME):
+        protocol = resolved(protocol, size=side, own_templates="none", own_threshold=0.5, pamr=False)
+        segment = model_segment(model, words, (Word("wall", ("wall",)),), protocol, network_size=network_size)
         with torch.inference_mode():
             masks = segment(Image.fromarray(pixels))
         full = torch.nn.functional.interpolate(masks.words[None], (side, side), mode="bilinear")[0]
         seen.append(full)
         assert float(masks.background.min()) >= 0.5
-    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=3e-6)
