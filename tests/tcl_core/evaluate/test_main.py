@@ -323,7 +323,7 @@ class TestCommand:
 
 
 def test_both_ways_of_looking_at_a_picture() -> None:
-    """Oracle: on a square picture of the model's own size both protocols see the same pixels, normalised in another order; 3e-6."""
+    """Oracle: on a square picture of the model's own size both see the same pixels, rounded otherwise; 3e-6."""
     from tcl_core.prompts import Word
     from tcl_core.tiny.file import load_tiny
 
