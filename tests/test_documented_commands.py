@@ -77,6 +77,8 @@ NOT_RUN = {
     "python -m export.triton NAME.tclb DIR": "a form; it is run in tests/export/test_triton.py",
     "python -m tcl_core.align ": "takes half an hour, and other packages",
     "python -m tcl_core.evaluate": "names a command",
+    "python -m tcl_core.evaluate convert ": "data that is not shipped",
+    "python -m tcl_core.evaluate data data": "data that is not shipped",
     "python -m tcl_core.evaluate tiny --data DIR ": "data that is not shipped",
     "python -m tcl_core.evaluate tiny --no-pamr --data out/held_out ": "data that is not shipped",
     "python -m tcl_core.pack ": "trainings of hours",
@@ -180,8 +182,9 @@ def test_what_is_not_run_is_understood(command: str) -> None:
         assert (ROOT / path).is_file()
     parser = typer.main.get_command(call.app)
     context = parser.make_context(command, call.arguments, resilient_parsing="--install-completion" in command)
-    if call.app is tools:
-        name, tool, rest = parser.resolve_command(context, call.arguments)
+    if call.app in (tools, evaluate.app):
+        arguments = parser.named(call.arguments) if call.app is evaluate.app else call.arguments
+        name, tool, rest = parser.resolve_command(context, arguments)
         tool.make_context(name, rest)
 
 

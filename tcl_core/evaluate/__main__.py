@@ -44,9 +44,11 @@ class MeasuringGroup(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the name of the command in front that was left out."""
-        if not args or args[0] not in (*self.commands, "--help"):
-            args = ["model", *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, self.named(args))
+
+    def named(self, args: list[str]) -> list[str]:
+        """Give the arguments with the name of their command in front."""
+        return args if args and args[0] in (*self.commands, "--help") else ["model", *args]
 
 
 app = typer.Typer(

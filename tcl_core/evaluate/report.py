@@ -9,8 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL
 import torch
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
@@ -48,6 +50,8 @@ def write_report(
         "num_pictures": len(evaluation.pictures),
         "classes": list(evaluation.benchmark.names),
         "torch": torch.__version__,
+        "opencv": cv2.__version__,
+        "pillow": PIL.__version__,
         "python": platform.python_version(),
         **evaluation.figures(),
     }

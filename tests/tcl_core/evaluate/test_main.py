@@ -25,6 +25,7 @@ from tcl_core.evaluate.benchmarks import VOID
 from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.evaluation import PictureScore, evaluate
 from tcl_core.evaluate.folder import open_folder
+from tcl_core.evaluate.layouts import LAYOUTS, open_benchmark
 from tcl_core.evaluate.metrics import Pointing, Tally, pixel_accuracy
 from tcl_core.evaluate.protocols import RUNTIME, TCL
 from tcl_core.evaluate.report import exemplary
@@ -341,3 +342,119 @@ def test_both_ways_of_looking_at_a_picture() -> None:
         seen.append(full)
         assert float(masks.background.min()) >= 0.5
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=3e-6)
+
+
+class TestBenchmarks:
+    """The papers' data by the command: the recorded archives, and the shipped model on them."""
+
+    @pytest.mark.oracle
+    def test_a_benchmark_with_every_setting_told(self, eval_data: Path, tmp_path: Path) -> None:
+        """Oracle: the settings of the protocol, changed where it was asked for; all are printed and stored."""
+        arguments = ["tiny", "--benchmark", "voc", "--data", str(eval_data), "--report", str(tmp_path), "--limit", "1"]
+        arguments += ["--protocol", "tcl", "--size", "64", "--kp-weight", "0.1", "--set", "stride=48", "--batch", "2"]
+        result = CliRunner().invoke(command.app, [*arguments, "--pictures", "0", "--no-pamr"])
+        assert result.exit_code == 0, result.output
+        figures = json.loads((tmp_path / "report.json").read_text())
+        changed = replace(TCL, short_side=64, window=64, stride=48, kp_weight=0.1, pamr="off")
+        model = load_model(ModelChoice("tiny"))
+        expected = resolved(changed, size=64, own_templates="none", own_threshold=model.threshold, pamr=True).settings()
+        assert figures["protocol"] == expected
+        for name, value in expected.items():
+            assert f"{name} = {value}" in result.output
+        assert figures["classes"][-1] == "background"
+        assert figures["benchmark"]["background"]
+        assert figures["data"] == "voc"
+
+    @pytest.mark.oracle
+    @pytest.mark.filterwarnings("ignore:the model only spells")  # "pottedplant" is the benchmark's word
+    def test_bundles_are_measured_on_benchmarks(self, eval_data: Path, tmp_path: Path) -> None:
+        bundle = str(Path(__file__).parents[3] / "runtime/models/tiny.tclb")
+        arguments = ["--benchmark", "voc20", "--data", str(eval_data), "--report", str(tmp_path), "--limit", "1"]
+        result = CliRunner().invoke(command.app, [bundle, *arguments, "--pictures", "0", "--size", "64"])
+        assert result.exit_code == 0, result.output
+        assert len(json.loads((tmp_path / "report.json").read_text())["classes"]) == 20
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--benchmark", "voc"), "no .*JPEGImages for voc: expected VOC2012"),
+            (("--benchmark", "voc", "--split", "dev"), "--split with voc: expected for --benchmark folder only"),
+            (("--protocol", "sclip"), "sclip has settings for benchmarks of papers only"),
+            (
+                ("--protocol", "groupvit", "--benchmark", "ade20k"),
+                "groupvit's authors measured voc, coco_object",
+            ),
+            (("--set", "windows=3"), "no setting 'windows=3'"),
+            (("--set", "names=sclip"), "names=sclip with a folder"),
+            (("--set", "pamr=window"), "pamr=window with this protocol: expected one of off, runtime"),
+        ],
+    )
+    def test_what_cannot_be_asked_for(self, options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+        folder = write_folder(tmp_path / "data", random_masks(1, 2), "red\ngreen\n")
+        arguments = ["tiny", "--data", str(folder), "--report", str(tmp_path / "out"), *options]
+        result = CliRunner().invoke(command.app, arguments)
+        assert result.exit_code == 2
+        assert re.search(message, " ".join(result.output.split()))
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.oracle
+    def test_data_is_looked_at(self, eval_data: Path, tmp_path: Path) -> None:
+        """Oracle: what `verify` says; 1 for what is wrong, 2 for what is not there."""
+        result = CliRunner().invoke(command.app, ["data", str(eval_data)])
+        assert result.exit_code == 1
+        for key, layout in LAYOUTS.items():
+            assert f"{key}: wrong, {len(open_benchmark(eval_data, key).pictures)} pictures" in result.output
+            assert f"expected {layout.counts[0]}" in result.output
+        result = CliRunner().invoke(command.app, ["data", str(tmp_path), "--benchmark", "ade20k"])
+        assert result.exit_code == 2
+        assert "ade20k: missing" in result.output
+        assert "ADEChallengeData2016.zip" in result.output
+        result = CliRunner().invoke(command.app, ["data", str(tmp_path), "--benchmark", "ade"])
+        assert (result.exit_code, "no benchmark 'ade'" in result.output) == (2, True)
+
+    @pytest.mark.oracle
+    def test_masks_are_converted(self, eval_data: Path, tmp_path: Path) -> None:
+        raw = eval_data / "cityscapes" / "gtFine"
+        result = CliRunner().invoke(command.app, ["convert", "cityscapes", str(raw), str(tmp_path)])
+        count = len(open_benchmark(eval_data, "cityscapes").pictures)
+        assert result.exit_code == 0
+        assert f"wrote {count} masks into {tmp_path / 'cityscapes/gtFine/val'}" in result.output
+        result = CliRunner().invoke(command.app, ["convert", "cityscapes", str(raw), str(tmp_path)])
+        assert f"wrote 0 masks into {tmp_path / 'cityscapes/gtFine/val'}, {count} were there" in result.output
+        result = CliRunner().invoke(command.app, ["convert", "voc", str(raw), str(tmp_path)])
+        assert (result.exit_code, "voc needs no conversion" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize("file", ["classes.txt", "split.txt"])
+def test_marks_of_editors_do_not_move_figures(file: str, tmp_path: Path) -> None:
+    """Oracle: the same folder without them. The mark at the beginning once took the first class away in silence."""
+    folder = write_folder(tmp_path, random_masks(3, 3), "background\ngreen\nblue\n")
+    (folder / "split.txt").write_text("p0\tdev\np1\ttest\np2\tdev\n")
+    plain = evaluate(noisy(2), open_folder(folder, split="dev"))
+    text = (folder / file).read_text()
+    for written in (b"\xef\xbb\xbf" + text.encode(), text.replace("\n", "\r\n").encode() + b"\r\n"):
+        (folder / file).write_bytes(written)
+        marked = evaluate(noisy(2), open_folder(folder, split="dev"))
+        assert marked.benchmark.names == plain.benchmark.names == ("green", "blue", "background")
+        assert torch.equal(marked.counts.intersection, plain.counts.intersection)
+    (folder / file).write_text(text, encoding="utf-16")
+    with pytest.raises(DataError, match=rf"{file} cannot be read as UTF-8"):
+        open_folder(folder, split="dev")
+
+
+def test_masks_of_a_folder_that_are_none(tmp_path: Path) -> None:
+    """A palette is read by its indices; each of the others is named."""
+    folder = write_folder(tmp_path, random_masks(1, 2), "red\ngreen\n")
+    benchmark = open_folder(folder)
+    mask = folder / "masks" / "p0.png"
+    truth = benchmark.truth(benchmark.pictures[0])
+    painted = Image.fromarray(truth)
+    painted.putpalette([255, 255, 255] * 256)
+    painted.save(mask)
+    np.testing.assert_array_equal(benchmark.truth(benchmark.pictures[0]), truth)
+    Image.fromarray(truth.astype(np.uint16)).save(mask)
+    with pytest.raises(DataError, match=r"p0\.png has numbers of another kind .*16 bits"):
+        evaluate(noisy(2), benchmark)
+    Image.fromarray(truth == 1).save(mask)
+    with pytest.raises(DataError, match=r"p0\.png is grey of 1 bits"):
+        evaluate(noisy(2), benchmark)
