@@ -48,6 +48,11 @@ class GroupVitRow:
         """Where the weights are to be had."""
         return f"{self.file} ({AUTHORS_PAGE}), or {self.hub} on the Hugging Face hub"
 
+    def found_in(self, folder: Path) -> Path | None:
+        """Find the weights in a folder: the authors' file, or a snapshot in a folder named as on the hub."""
+        places = (folder / self.file, folder / self.hub, folder / self.hub.split("/")[1])
+        return next((place for place in places if place.exists()), None)
+
 
 ROWS = (
     GroupVitRow(

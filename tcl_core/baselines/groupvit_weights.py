@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tcl_core.baselines.groupvit import GroupVit, GroupVitShape, TextShape
-from tcl_core.baselines.groupvit_names import LAYOUTS, Layout, Place
+from tcl_core.baselines.groupvit_names import HUGGING_FACE, LAYOUTS, Layout, Place
 from tcl_core.baselines.groupvit_vision import StageShape, VisionShape
 from tcl_core.errors import WeightsError
 from tcl_core.towers.official import ImportedKey, ImportReport
@@ -71,7 +71,7 @@ def load_groupvit(weights: str | Path, *, tokenizer: Any = None, on_report: OnRe
     content = read_weights_file(path)
     state = tensors_of(content, str(path))
     layout = _layout_of(state, path)
-    settings = _settings(content, path, config_path)
+    settings = _settings(content, path, config_path if layout is HUGGING_FACE else None)
     places = _places(state, layout, path)
     own = _own_state(state, places, path)
     model = GroupVit(_shape_of(own, layout, settings, path), tokenizer)
