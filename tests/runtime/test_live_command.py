@@ -289,8 +289,13 @@ def test_a_full_disk_ends_the_run_and_is_told(web: Web, folder: Path, files_no_l
     """A recording that is no longer one is no small matter. What there is can be played and read."""
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     web.pages["/cam"] = Camera(lambda number: np.roll(noise, 7 * number, 0), 0.05)
+
+    def watch(page: Page) -> None:
+        assert until(lambda: page.frames() >= 1)
+        assert until(lambda: page.health()["state"] is None)  # it is served no more
+
     with files_no_longer_than(200_000):
-        done = run(f"{web.root}/cam", "o.mp4", "o.jsonl", "--headless")
+        done = served(f"{web.root}/cam", "o.mp4", "o.jsonl", meanwhile=watch)
     assert done.exit_code == 1, done.output
     assert "o.partial.mp4 cannot be written (File too large): make room there" in done.output
     assert "what was written until then: o.partial.mp4" in done.output

@@ -302,13 +302,14 @@ def test_a_picture_that_is_repeated_is_told() -> None:
         second.coming.put(1)
         assert until(lambda: source.unchanged_s != before_s)
         assert (source.unchanged_s or 0) > before_s
-        other = np.full((2, 3, 3), 1, np.uint8)
-        other[1, 2, 2] = 2
-        second.coming.put(Picture(other))
-        assert until(lambda: source.unchanged_s == 0)
-        second.coming.put(Picture(np.zeros((3, 2, 3), np.uint8)))
-        assert until(lambda: source.dropped == 4)
-        assert source.unchanged_s == 0
+        large = np.full((100, 100, 3), 1, np.uint8)
+        for number in range(3):
+            large = large.copy()
+            large[1, 2, 2] = number  # where it is not looked first
+            sleep(0.02)
+            second.coming.put(Picture(large))
+            assert until(lambda number=number: source.dropped == 3 + number)
+            assert source.unchanged_s == 0
 
 
 def test_pictures_that_nobody_fetches_are_let_go() -> None:
