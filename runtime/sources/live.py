@@ -224,9 +224,10 @@ class LiveSource(Source):
             if connection.pictures:
                 break
             if ended or monotonic() > deadline_s or self._stopping:
+                error = connection.error if ended else None  # letting go of it is an error, too
                 connection.give_up()
                 self._stopping = True
-                raise connection.error or SourceError(
+                raise error or SourceError(
                     f"{self.name} "
                     + ("ended before its first picture" if ended else f"sent no picture in {self._patience.first:g} s")
                     + ": is it switched on, and sending?"

@@ -82,7 +82,7 @@ def test_pictures_in_masks_out(
             labels = robot.listen("/segmentation/labels", ros.LabelInfo, latched=True)  # after they were sent
             [words] = heard(labels, 1)
             running.send_signal(signal.SIGINT)
-            _, told = running.communicate(timeout=30)
+            _, told = running.communicate(timeout=100)
         finally:
             running.kill()
             running.wait()

@@ -80,6 +80,7 @@ def test_what_is_measured_when_it_is_interrupted_is_printed_and_written(
     tmp_path: Path, tiny: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Ctrl-C in the midst of the second combination."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     calls: list[None] = []
 
     def answer(inputs: Arrays) -> np.ndarray:
@@ -92,10 +93,13 @@ def test_what_is_measured_when_it_is_interrupted_is_printed_and_written(
         return FakeEngine(answer, tiny.manifest.segmenter), Choice("cpu")
 
     output, plan = tmp_path / "b.json", Plan(("cpu",), sizes=(64,), words=(2, 3), frames=4)
-    with pytest.raises(KeyboardInterrupt):
-        run_benchmark(
-            "tiny", plan, source="test://pattern", output=str(output), console=Console(stderr=True), open_engine=opened
-        )
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_benchmark(
+                "tiny", plan, source="test://pattern", output=str(output), console=Console(stderr=True), open_engine=opened
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
     report = json.loads(output.read_text())
     assert report["complete"] is False
     assert [result["asked"]["words"] for result in report["results"]] == [2]
