@@ -39,12 +39,17 @@ class Command(TyperCommand):
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command."""
         _print_anything()
+        asked: list[int] = []
         try:
-            with _ending_by_signals(), _warnings_as_lines():
+            with _ending_by_signals(asked), _warnings_as_lines():
                 return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(STOPPED + signal.SIGINT) from None
-        except (TclEdgeError, OSError) as error:
+        except Exception as error:
+            if asked:  # a native module that a signal hits while it is imported makes an ImportError of it
+                raise typer.Exit(STOPPED + asked[0]) from None
+            if not isinstance(error, TclEdgeError | OSError):
+                raise
             fail(error)
 
 
@@ -79,13 +84,20 @@ def stop_signals() -> list[signal.Signals]:
 
 
 @contextmanager
-def _ending_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that what is open is closed and nothing half-written stays."""
+def _ending_by_signals(asked: list[int]) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind as Ctrl-C does, so that what is open is closed and nothing half-written stays.
+
+    Args:
+        asked: gets the number of a signal that came.
+    """
 
     def end(number: int, _: FrameType | None) -> NoReturn:
+        asked.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise SystemExit(STOPPED + number)
 
-    before = {number: signal.signal(number, end) for number in stop_signals() if number != signal.SIGINT}
+    before = {number: signal.signal(number, end) for number in stop_signals()}
     try:
         yield
     finally:

@@ -34,6 +34,8 @@ def report(jobs: Sequence[Job], sinks: Sequence[str], *, stopped: bool) -> bool:
             told, failed = f"{title}{job.error}", True
         elif job.complete and not frames and not stopped:
             told, failed = f"{title}the source has no frames: nothing was written", True
+        elif job.complete and not frames and sinks:
+            told = f"{title}stopped before the first frame: nothing was written"
         elif not job.complete:
             told = f"{title}stopped after {count_of_frames(frames, job.source.count)}"
         elif _written(job, sinks):

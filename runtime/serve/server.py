@@ -212,7 +212,8 @@ def _listening(host: str, port: int) -> socket.socket:
         if not 0 <= port <= 65_535:  # which the system takes modulo 65,536
             raise OverflowError("there is no such port")
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family)
+        both = host == "::" and socket.has_dualstack_ipv6()  # the name of this machine leads to either
+        return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(

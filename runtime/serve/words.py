@@ -16,8 +16,9 @@ from runtime.words.word_class import WordClass, parse_class
 from runtime.words.word_file import near_words
 from runtime.words.word_list import cells
 
-MOST_COMPARED, MOST_PAIRS = 2000, 50
-"""Phrases that are compared each with each, and pairs that are told."""
+MOST_PHRASES, MOST_PAIRS = 2000, 50
+"""Phrases that a change may lead to: each costs time in every frame, and whoever watches decides. They are compared each
+with each where there are no more of them; and pairs of them that are told."""
 
 SETTINGS = ("classes", "background", "threshold")
 TOLD = ("names", "colours", "confusable")
@@ -72,6 +73,8 @@ class WordSettings:
         typed = _parsed(wanted["classes"], "classes") if "classes" in wanted else None
         with self._lock:  # what is not named is what it is now
             classes = self._words.vocabulary.classes if typed is None else typed
+            shut_out = self._words.vocabulary.background if background is KEPT else background
+            _refuse_many(classes, shut_out if isinstance(shut_out, Sequence) and not isinstance(shut_out, str) else ())
             self._words.set_classes(classes, background=background, threshold=threshold)
             return self.read()
 
@@ -84,7 +87,7 @@ def hexadecimal(colours: npt.NDArray[np.uint8]) -> list[str]:
 def _described(vocabulary: Vocabulary) -> dict[str, Any]:
     none = not vocabulary.background and vocabulary.threshold is None
     colours = colours_of([word.name for word in vocabulary.classes], background=vocabulary.has_background)
-    few = len(vocabulary.embeddings) <= MOST_COMPARED
+    few = len(vocabulary.embeddings) <= MOST_PHRASES
     pairs = near_words(vocabulary, SAME_MEANING)[:MOST_PAIRS] if few else []
     return {
         "classes": [str(word) for word in vocabulary.classes],
@@ -111,6 +114,15 @@ def _parsed(typed: Any, called: str) -> list[WordClass]:
     return parsed
 
 
+def _refuse_many(classes: Sequence[WordClass], background: Sequence[str]) -> None:
+    phrases = sum(len(word.phrases) for word in classes) + len(background)
+    if phrases > MOST_PHRASES:
+        raise VocabularyError(
+            f"{phrases} words given, synonyms and background words included: at most {MOST_PHRASES} are taken from a "
+            "page; more are given to the command, by --classes words.txt"
+        )
+
+
 def _background(typed: Any) -> Background:
     if isinstance(typed, str) and typed.strip().casefold() in ("default", "none"):
         return typed
@@ -120,6 +132,7 @@ def _background(typed: Any) -> Background:
 def _threshold(typed: Any) -> float | None:
     if typed is None:
         return None
-    if isinstance(typed, bool) or not isinstance(typed, int | float):
-        raise VocabularyError(f"threshold {typed!r} given, expected a number from 0 to 1, or null for the bundle's own")
+    if isinstance(typed, bool) or not isinstance(typed, int | float) or not 0 <= typed <= 1:
+        error = f"threshold {typed!r:.80} given, expected a number from 0 to 1, or null for the bundle's own"
+        raise VocabularyError(error)
     return float(typed)

@@ -19,6 +19,9 @@ ROWS_AT_ONCE = 64
 LETTERS_A_PIECE = 3
 """On average, below which a word is spelled rather than read: fris-bee is read, fr-is-bee is not."""
 
+MOST_KEPT = 4096
+"""Phrases besides the known ones whose rows are kept, those used last: words may change every second, for a month."""
+
 MOST_SPELLED = 10
 """Words that one warning names."""
 
@@ -48,6 +51,7 @@ class BundleTextEncoder:
     ) -> None:
         self._bundle = bundle
         self._known = dict(known)
+        self._kept: dict[str, npt.NDArray[np.float32]] = {}
         self._templates = None if templates is None else tuple(map(_checked_template, templates))
 
     @cached_property
@@ -71,14 +75,19 @@ class BundleTextEncoder:
             VocabularyError: the bundle has no text encoder, or see `PhraseTokenizer`.
 
         Warns:
-            SpelledWordWarning: once for every phrase with such a word.
+            SpelledWordWarning: once for every phrase with such a word, as long as its row is kept.
         """
-        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known]
+        kept = self._kept  # replaced and never changed: threads may encode at the same time
+        used = {phrase: kept[phrase] for phrase in phrases if phrase in kept}
+        new = [phrase for phrase in dict.fromkeys(phrases) if phrase not in self._known and phrase not in used]
         if new:
-            self._known.update(zip(new, self._tower.encode(new), strict=True))
+            # Copies: a row of an array keeps all of it.
+            used.update(zip(new, map(np.copy, self._tower.encode(new)), strict=True))
+            others = {phrase: row for phrase, row in kept.items() if phrase not in used}
+            self._kept = dict(list({**others, **used}.items())[-MOST_KEPT:])
             if spelled := self._tower.tokenizer.spelled(new):
                 warnings.warn(_spelled_message(spelled), SpelledWordWarning, stacklevel=2)
-        rows = np.array([self._known[phrase] for phrase in phrases], np.float32)
+        rows = np.array([used[p] if p in used else self._known[p] for p in phrases], np.float32)
         return rows.reshape(len(phrases), self._bundle.manifest.output.channels)
 
 

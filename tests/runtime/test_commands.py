@@ -96,6 +96,35 @@ def test_a_signal_closes_what_is_open(number: signal.Signals) -> None:
     assert process.returncode == 128 + number
 
 
+SWALLOWED = """
+import time, typer
+from runtime.commands import Command
+app = typer.Typer()
+@app.command(cls=Command)
+def command() -> None:
+    try:
+        print("begun", flush=True)
+        time.sleep(60)
+    except BaseException: raise ImportError("initialization failed")
+app()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_native_module_swallows_still_says_the_code(number: signal.Signals) -> None:
+    """As pybind11 does in `import onnxruntime`."""
+    listen = partial(signal.signal, number, signal.SIG_DFL)
+    command = [sys.executable, "-c", SWALLOWED]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=listen, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert said == ""
+
+
 def test_a_signal_that_is_ignored_stays_so() -> None:
     """As under nohup: the terminal closes, and the command goes on until it is told otherwise."""
     ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)

@@ -3,6 +3,7 @@
 import io
 import socket
 import time
+from http.client import HTTPConnection
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,19 @@ def test_who_opens_the_page_without_a_token_is_asked_for_it(stream: Any, serve: 
 def test_others_need_a_token(stream: Any, host: str) -> None:
     with pytest.raises(UsageError, match="add --token"):
         Server({"": stream.channel}, host, 0)
+
+
+def test_all_addresses_are_those_of_both_kinds(stream: Any, ask: Any) -> None:
+    """The address that is printed has the name of this machine, which leads to either."""
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with Server({"": stream.channel}, "::", 0, TOKEN) as server:
+        server.start()
+        for host in ("127.0.0.1", "::1"):
+            connection = HTTPConnection(host, server.port, timeout=10)
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().status == 401
+            connection.close()
 
 
 def test_what_cannot_be_served_is_said_before(stream: Any, serve: Any) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from runtime.bundle import Bundle
 from runtime.errors import VocabularyError
+from runtime.words import text_encoder
 from runtime.words.text_encoder import BundleTextEncoder, SpelledWordWarning
 from runtime.words.vocabulary import Vocabulary
 
@@ -37,6 +38,20 @@ def test_many_phrases_repeated_phrases_and_none(tiny: Bundle, encoder: BundleTex
     assert rows.shape == (180, tiny.manifest.output.channels)
     assert np.array_equal(rows[:9], rows[9:18])
     assert encoder.encode([]).shape == (0, tiny.manifest.output.channels)
+
+
+def test_words_that_change_for_a_month_do_not_pile_up(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Oracle: an encoder that has seen nothing else."""
+    monkeypatch.setattr(text_encoder, "MOST_KEPT", 3)
+    encoder = BundleTextEncoder(tiny, {})
+    for number in range(4):
+        rows = encoder.encode(["dog", f"cat {number}", f"cup {number}"])
+    assert len(encoder._kept) == 3
+    assert all(row.base is None for row in encoder._kept.values())  # or each would keep all that came with it
+    assert "dog" in encoder._kept  # used each time
+    np.testing.assert_allclose(rows, BundleTextEncoder(tiny, {}).encode(["dog", "cat 3", "cup 3"]), atol=1e-5)
+    many = [f"red {number}" for number in range(5)]  # more than are kept
+    np.testing.assert_allclose(encoder.encode(many), BundleTextEncoder(tiny, {}).encode(many), atol=1e-5)
 
 
 def test_case_and_space_do_not_matter_and_meaning_does(encoder: BundleTextEncoder) -> None:
