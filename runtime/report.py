@@ -14,6 +14,9 @@ from runtime.sources.source import Source
 from runtime.stream.latency import PERCENTILES, STAGES
 from runtime.tally import Tally
 
+MOST_NAMED = 50
+"""Words without a pixel that are told one by one; more may have been typed at a page."""
+
 
 def report(jobs: Sequence[Job], sinks: Sequence[str], *, stopped: bool) -> bool:
     """Tell how it went, and whether something failed or was skipped.
@@ -91,14 +94,17 @@ def report_latency(job: Job) -> None:
 def report_partial(sinks: Sequence[Sink]) -> None:
     """Tell where results lie that are not whole."""
     for sink in sinks:
-        if sink.partial is not None:
+        if sink.partial is not None and sink.partial.exists():  # unless somebody took its folder away
             console.print(f"what was written until then: {sink.partial}", soft_wrap=True)
 
 
 def report_words(tally: Tally) -> None:
     """Tell which words were not found."""
-    for word in tally.never_found:
+    never = tally.never_found
+    for word in never[:MOST_NAMED]:
         console.print(f"{word}: 0 pixels", markup=False, soft_wrap=True)
+    if len(never) > MOST_NAMED:
+        console.print(f"and {len(never) - MOST_NAMED} more words: 0 pixels", soft_wrap=True)
 
 
 def report_problems(source: Source) -> None:

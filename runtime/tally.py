@@ -2,6 +2,9 @@
 
 from runtime.segmentation import Segmentation
 
+MOST_REMEMBERED = 2000
+"""Words besides those of the last frame: where they change every second for a month, the first are forgotten."""
+
 
 class Tally:
     """Remembers which words covered a pixel; given to `runtime.stream.loop` as `on_result=tally.add`.
@@ -20,6 +23,10 @@ class Tally:
             self._names = result.names
             words = (word for index, word in enumerate(result.names) if index != result.unpainted)
             self._found |= {word: False for word in words if word not in self._found}
+            now = set(result.names)
+            earlier = [word for word in self._found if word not in now]
+            for word in earlier[: max(len(earlier) - MOST_REMEMBERED, 0)]:
+                del self._found[word]
             self._missing = not all(self._found.get(word, True) for word in result.names)
         if self._missing:
             found = {word for word, count in zip(result.names, result.counts, strict=True) if count}

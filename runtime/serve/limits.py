@@ -20,6 +20,7 @@ class Limits:
         heartbeat_s: after which a viewer is told the state although there is no new frame.
         dead_s: after which a viewer that takes nothing, or acknowledges nothing, is dropped.
         request_s: in which a request has to arrive.
+        idle_s: for which a connection is kept without a further request: whoever left without a word has one, too.
     """
 
     viewers: int = 100
@@ -30,6 +31,7 @@ class Limits:
     heartbeat_s: float = 0.5
     dead_s: float = 10.0
     request_s: float = 10.0
+    idle_s: float = 30.0
 
 
 class Viewers:

@@ -109,7 +109,13 @@ class Server(Closing):
         hubs = {name: Hub(channel, pool, self._limits.heartbeat_s) for name, channel in self._channels.items()}
         doorman = _Doorman(self._limits)
         app = self._application(hubs, pool, doorman)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            shutdown_timeout=0.1,
+            keepalive_timeout=self._limits.idle_s,
+        )
         try:
             await runner.setup()
             server = await self._loop.create_server(partial(doorman, runner), sock=listening)

@@ -17,8 +17,8 @@ from runtime.words.word_file import near_words
 from runtime.words.word_list import cells
 
 MOST_PHRASES, MOST_PAIRS = 2000, 50
-"""Phrases that a change may lead to: each costs time in every frame, and whoever watches decides. They are compared each
-with each where there are no more of them; and pairs of them that are told."""
+"""Phrases that a change may lead to, as each costs time in every frame, and that are compared each with each; and pairs
+of them that are told."""
 
 SETTINGS = ("classes", "background", "threshold")
 TOLD = ("names", "colours", "confusable")

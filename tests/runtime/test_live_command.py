@@ -172,6 +172,20 @@ def test_a_signal_finishes_what_a_camera_records(number: signal.Signals, web: We
     assert all(json.loads(line) for line in (folder / "o.jsonl").read_text().splitlines())
 
 
+def test_who_stops_before_the_first_picture_is_told_of_no_file(web: Web, folder: Path) -> None:
+    web.pages["/cam"] = camera = Camera(moving)
+    camera.hangs.set()
+
+    def watch(page: Page) -> None:
+        assert until(lambda: page.health()["state"] == "reconnecting")
+
+    done = served(f"{web.root}/cam", "o.mp4", meanwhile=watch)
+    assert done.exit_code == 143, done.output
+    assert "stopped before the first frame: nothing was written" in done.output
+    assert "wrote" not in done.output
+    assert list(folder.iterdir()) == []
+
+
 def test_a_camera_comes_back_with_another_size_and_format(web: Web, folder: Path) -> None:
     """In colour, then grey and larger, then a single pixel, then odd sides: video, masks and page follow."""
     shapes = [(48, 64, 3), (80, 96), (1, 1, 3), (81, 97, 3)]

@@ -1,7 +1,9 @@
 """Which words a run found. Oracle: maps in which the words are counted by hand."""
 
 import numpy as np
+import pytest
 
+from runtime import tally as tally_module
 from runtime.segmentation import Segmentation
 from runtime.tally import Tally
 
@@ -44,6 +46,17 @@ def test_words_that_come_and_go_are_judged_by_their_own_frames() -> None:
     assert tally.never_found == ("wheel", "sea")
     tally.add(result([2, 2], ("background", "car", "wheel")))
     assert tally.never_found == ("sea",)
+
+
+def test_words_typed_for_a_month_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally_module, "MOST_REMEMBERED", 2)
+    tally = Tally()
+    for number in range(9):
+        tally.add(result([0, 0], ("background", "car", f"word {number}")))
+    assert tally.never_found == ("car", "word 6", "word 7", "word 8")  # two, and those of the last frame
+    long = tuple(f"name {number}" for number in range(5))
+    tally.add(result([0, 0], long, unpainted=None))
+    assert tally.never_found == ("word 7", "word 8", *long[1:])
 
 
 def test_nothing_is_counted_once_every_word_is_found() -> None:

@@ -289,6 +289,15 @@ def test_who_says_nothing_is_hung_up_on(stream: Any, serve: Any, ask: Any) -> No
     assert ask(server, "/healthz").status == 200
 
 
+def test_who_asks_for_nothing_more_is_hung_up_on(stream: Any, serve: Any) -> None:
+    server = serve(idle_s=0.2)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as idle:
+        idle.sendall(f"GET /words HTTP/1.1\r\nHost: localhost:{server.port}\r\n\r\n".encode())
+        assert idle.recv(12) == b"HTTP/1.1 200"
+        while idle.recv(4096):  # until the server closes it
+            pass
+
+
 def test_connections_are_counted(stream: Any, serve: Any) -> None:
     server = serve(connections=2)
     open_ones = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(4)]
