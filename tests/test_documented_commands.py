@@ -72,6 +72,7 @@ NOT_RUN = {
     "python -m runtime benchmark street.tclb": "a bundle that the page exports elsewhere",
     "python -m runtime engine ": "needs a GPU",
     "python -m runtime words --live ": "needs a stream that runs; tests/runtime/serve/test_words_command.py has one",
+    "tcl-edge words --live ": "the same",
     "python -m export --model ViT-B-16.pt ": "foreign weights",
     "python -m export --model MobileCLIP-S1 ": "foreign weights",
     "python -m export.triton NAME.tclb DIR": "a form; it is run in tests/export/test_triton.py",
