@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tcl_core import TCL
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 EVAL = Path(os.environ.get("TCL_GOLDEN_EVAL", GOLDEN / "eval"))
 """Arrays of the evaluation; another set of the same names may take their place."""
@@ -31,3 +33,13 @@ def eval_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with tarfile.open(archive) as tar:
             tar.extractall(data, filter="data")
     return data
+
+
+@pytest.fixture(scope="session")
+def recorded_model() -> TCL:
+    """The small TCL that the arrays were recorded with, which lies beside them; no test changes it."""
+    from tcl_core.towers.official import load_tcl
+
+    beside = EVAL.parent / "tcl_small"
+    folder = beside if beside.is_dir() else GOLDEN / "tcl_small"
+    return load_tcl(folder / "clip_small_openai_layout.pth", folder / "tcl_official_small.pth")

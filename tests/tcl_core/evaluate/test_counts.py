@@ -21,7 +21,7 @@ from tcl_core.evaluate.protocols import TCL as TCL_PROTOCOL
 from tcl_core.evaluate.soft_masks import SoftMasks
 from tcl_core.pictures import open_picture
 from tests.tcl_core.evaluate.conftest import EVAL, arrays, cases
-from tests.tcl_core.evaluate.test_protocol import check_labels, labels_of, segment_with
+from tests.tcl_core.evaluate.test_protocol import SMALL_SETTINGS, check_labels, labels_of, segment_with
 
 VOID = 255
 
@@ -146,15 +146,24 @@ SMALL = arrays("datasets/tcl_small")
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("tag", ["pamr1", "pamr0"])
+@pytest.mark.parametrize("tag", [tag for tag in SMALL_SETTINGS if tag.startswith("pamr")])
 @pytest.mark.parametrize("key", KEYS)
 def test_the_small_tcl_on_every_benchmark(
-    key: str, tag: str, eval_data: Path, golden_model: TCL, monkeypatch: pytest.MonkeyPatch
+    key: str, tag: str, eval_data: Path, recorded_model: TCL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Oracle: TCL's own evaluation from file to mIoU. Labels equal but where the first two are within 2e-5."""
     benchmark = open_benchmark(eval_data, key)
-    protocol = replace(TCL_PROTOCOL, short_side=64, window=64, stride=32, pamr="window" if tag == "pamr1" else "off")
-    segment = segment_with(golden_model, SMALL[f"{key}/text_embedding"], protocol, monkeypatch)
+    protocol = replace(
+        TCL_PROTOCOL,
+        short_side=min(SMALL_SETTINGS["img_scale"]),
+        long_side=max(SMALL_SETTINGS["img_scale"]),
+        window=SMALL_SETTINGS["crop"],
+        stride=SMALL_SETTINGS["stride"],
+        kp_weight=SMALL_SETTINGS["kp_w"],
+        pamr="window" if SMALL_SETTINGS[tag]["pamr"] else "off",
+        threshold=SMALL_SETTINGS[tag]["bg_thresh"],
+    )
+    segment = segment_with(recorded_model, SMALL[f"{key}/text_embedding"], protocol, monkeypatch)
     near = 0
     counts = []
     for picture, name in zip(benchmark.pictures, names_of(key), strict=True):

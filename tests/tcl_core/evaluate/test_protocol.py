@@ -29,6 +29,7 @@ from tcl_core.segment import slide as slide_windows
 from tests.tcl_core.evaluate.conftest import EVAL, HEADS, arrays, cases
 
 RECORDED = json.loads((EVAL / "names" / "benchmarks.json").read_text())["benchmarks"]
+SMALL_SETTINGS = json.loads((EVAL / "datasets" / "expected.json").read_text())["tcl_small_settings"]
 SCLIP = json.loads((HEADS / "sclip_protocol.json").read_text())
 
 
@@ -223,12 +224,12 @@ def test_class_embeddings_are_as_recorded() -> None:
 
 
 @pytest.mark.oracle
-def test_template_embeddings_are_as_recorded(golden_model: TCL) -> None:
+def test_template_embeddings_are_as_recorded(recorded_model: TCL) -> None:
     """Oracle: the small CLIP's text encoder on recorded tokens; 1e-4."""
     recorded = {key: torch.from_numpy(value) for key, value in arrays("protocol/text").items()}
     tokens = recorded["tokens"]
     with torch.inference_mode():
-        embedded = golden_model.encode_text(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1)
+        embedded = recorded_model.encode_text(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1)
     torch.testing.assert_close(embedded, recorded["template_embeddings"], rtol=0, atol=1e-4)
 
 
@@ -245,25 +246,36 @@ END_TO_END = arrays("protocol/tcl_end_to_end")
 
 
 @pytest.mark.oracle
+def test_thresholds_go_with_pamr_as_recorded() -> None:
+    """Oracle: the reference's settings of both of its runs, on benchmarks with a background."""
+    for tag, recorded in SMALL_SETTINGS.items():
+        if tag.startswith("pamr"):
+            protocol = replace(TCL_PROTOCOL, pamr="window" if recorded["pamr"] else "off")
+            filled = resolved(protocol, size=64, own_templates="none", own_threshold=None, pamr=False)
+            assert filled.threshold == recorded["bg_thresh"]
+
+
+@pytest.mark.oracle
 @pytest.mark.parametrize("key", sorted(key for key in END_TO_END if key.endswith(("_pred", "_scores"))))
-def test_tcl_from_file_to_label_map(key: str, golden_model: TCL, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tcl_from_file_to_label_map(key: str, recorded_model: TCL, monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: TCL's own evaluation with its small model: scores 2e-5, labels where the margin is larger."""
     case, pamr, prior, background, _ = key.split("_")
     picture = Image.open(io.BytesIO(END_TO_END[f"{case}_file"].tobytes())).convert("RGB")
     protocol = replace(
         TCL_PROTOCOL,
-        **{"short_side": 72, "window": 64, "stride": 32},
+        short_side=min(END_TO_END[f"{case}_input"].shape[1:]),
+        window=SMALL_SETTINGS["crop"],
+        stride=SMALL_SETTINGS["stride"],
         pamr="window" if pamr == "pamr1" else "off",
         kp_weight=float(prior.removeprefix("kp")),
+        threshold=None if background == "nobg" else float(background.removeprefix("bg")),
     )
     with torch.inference_mode():
         np.testing.assert_allclose(prepared(picture, protocol)[0], END_TO_END[f"{case}_input"], rtol=0, atol=2e-5)
-        masks = segment_with(golden_model, END_TO_END[f"{case}_text"], protocol, monkeypatch)(picture)
+        masks = segment_with(recorded_model, END_TO_END[f"{case}_text"], protocol, monkeypatch)(picture)
     if key.endswith("_scores"):
         np.testing.assert_allclose(masks.words.numpy(), END_TO_END[key], rtol=0, atol=2e-5)
         return
-    if background != "nobg":  # the threshold that goes with PAMR, and without
-        assert masks.background.unique().tolist() == pytest.approx([float(background.removeprefix("bg"))])
     labels, margin = labels_of(masks, END_TO_END[key].shape, background != "nobg")
     check_labels(labels, margin, END_TO_END[key])
 

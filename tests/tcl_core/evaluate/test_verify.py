@@ -34,9 +34,24 @@ def test_the_recorded_data_is_whole(key: str, eval_data: Path) -> None:
     )
 
 
+def copy_with_more(eval_data: Path, tmp_path: Path, key: str) -> Path:
+    """A copy to be damaged, with at least three pictures, two of them the first under other names."""
+    data = Path(shutil.copytree(eval_data, tmp_path / "data"))
+    layout, first = LAYOUTS[key], open_benchmark(data, key).pictures[0]
+    assert first.unconverted is not None
+    for index in range(2):
+        for path, suffix in (
+            (first.image, layout.image_suffix),
+            (first.mask, layout.mask_suffix),
+            (first.unconverted, layout.raw_suffix),
+        ):
+            shutil.copy(path, path.with_name(f"{path.name.removesuffix(str(suffix))}{index}{suffix}"))
+    return data
+
+
 def test_every_fault_is_told(eval_data: Path, tmp_path: Path) -> None:
     """All of them in one go, each with its file."""
-    data = Path(shutil.copytree(eval_data, tmp_path / "data"))
+    data = copy_with_more(eval_data, tmp_path, "coco_stuff")
     pictures = open_benchmark(data, "coco_stuff").pictures
     first, second, third = pictures[:3]
     Image.new("RGB", (3, 3)).save(first.mask)
@@ -57,7 +72,7 @@ def test_every_fault_is_told(eval_data: Path, tmp_path: Path) -> None:
 
 
 def test_masks_that_are_not_what_they_were_made_of(eval_data: Path, tmp_path: Path) -> None:
-    data = Path(shutil.copytree(eval_data, tmp_path / "data"))
+    data = copy_with_more(eval_data, tmp_path, "cityscapes")
     pictures = open_benchmark(data, "cityscapes").pictures
     with Image.open(pictures[0].mask) as file:
         size = file.size
