@@ -22,7 +22,7 @@ from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.commands import add_data_commands
 from tcl_core.evaluate.evaluation import Evaluation, evaluate
 from tcl_core.evaluate.folder import open_folder
-from tcl_core.evaluate.layouts import layout_of, open_benchmark
+from tcl_core.evaluate.layouts import Layout, layout_of, open_benchmark
 from tcl_core.evaluate.metrics import pixel_accuracy
 from tcl_core.evaluate.names import NameList
 from tcl_core.evaluate.protocol import Protocol, Refinement, overridden
@@ -166,6 +166,9 @@ def main(
     if limit:
         opened = opened.thinned(limit)
     about: dict[str, Any] = {"model": model, "command": shlex.join(sys.argv[1:])}
+    about["all_pictures"] = key is None or len(opened.pictures) in layout_of(key).counts
+    if not about["all_pictures"]:
+        console.print(_of_a_part(opened, layout_of(benchmark)), markup=False, soft_wrap=True)
     with console.status("loading the model"):
         if choice is None:
             _refuse_for_bundles(
@@ -196,6 +199,13 @@ def main(
     write_report(report, evaluation, segment, {**about, "how": segment.how}, num_pictures)
     print_figures(evaluation)
     console.print(f"wrote {report / 'report.html'} and {report / 'report.json'}", markup=False)
+
+
+def _of_a_part(opened: Benchmark, layout: Layout) -> str:
+    return (
+        f"{len(opened.pictures)} pictures of {' or '.join(map(str, layout.counts))}: the figures are not those of "
+        f"{layout.key}, whose classes need not all occur in a part of it"
+    )
 
 
 def _open(data: Path, benchmark: str, names: NameList, split: str | None, without: str) -> Benchmark:

@@ -97,8 +97,8 @@ class Tally:
         if not self.background:
             counted &= truth != num_words
         if len(words):
-            best, which = masks[words].max(dim=0)
-            labels = words[which]
+            best, which = (masks[words] if self.present_only else masks).max(dim=0)
+            labels = words[which] if self.present_only else which
             if self.background:
                 labels = torch.where(best > background, labels, num_words)
         else:

@@ -364,6 +364,8 @@ class TestBenchmarks:
         assert figures["classes"][-1] == "background"
         assert figures["benchmark"]["background"]
         assert figures["data"] == "voc"
+        assert not figures["all_pictures"]
+        assert "1 pictures of 1449: the figures are not those of voc" in result.output
 
     @pytest.mark.oracle
     @pytest.mark.filterwarnings("ignore:the model only spells")  # "pottedplant" is the benchmark's word
