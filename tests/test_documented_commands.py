@@ -65,7 +65,6 @@ NOT_RUN = {
     "tcl-edge ros2:/": "needs a robot",
     "tcl-edge rtsp://": "needs a camera",
     "tcl-edge words": "names a command",
-    "tcl-edge words --live ": "needs a stream that runs; tests/runtime/serve/test_words_command.py has one",
     "python -m runtime": "names a command",
     "python -m runtime 0 ": "needs a camera",
     "python -m runtime csi://": "needs a Jetson's camera",
