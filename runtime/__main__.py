@@ -285,7 +285,7 @@ M_ARENA_MAX = -8
 
 
 def _few_arenas() -> None:
-    """Let threads share what the C library keeps of freed memory: of those that come and go, each would keep its own."""
+    """Let threads share what the C library keeps of freed memory: those that come and go would each keep their own."""
     if sys.platform == "linux" and hasattr(system := ctypes.CDLL(None), "mallopt"):
         system.mallopt(M_ARENA_MAX, 2)
 

@@ -95,9 +95,8 @@ def test_what_is_measured_when_it_is_interrupted_is_printed_and_written(
     output, plan = tmp_path / "b.json", Plan(("cpu",), sizes=(64,), words=(2, 3), frames=4)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_benchmark(
-                "tiny", plan, source="test://pattern", output=str(output), console=Console(stderr=True), open_engine=opened
-            )
+            told = Console(stderr=True)
+            run_benchmark("tiny", plan, source="test://pattern", output=str(output), console=told, open_engine=opened)
     finally:
         signal.signal(signal.SIGINT, before)
     report = json.loads(output.read_text())
