@@ -363,7 +363,8 @@ def test_what_is_left_alone_does_not_grow(web: Web, folder: Path) -> None:
         assert until(lambda: held()[0] <= threads and held()[1] <= files, 10), (held(), threads, files)
         grown = resident() - memory
         told.append(f"{rounds} rounds: {threads} threads, {files} files, {grown / 1e6:+.1f} MB")
-        assert grown < 16e6 + 0.2e6 * (rounds - warm)  # 0.1 MB a round was measured: docs/faults.md
+        # The camera lives in this process, too, and its server grows by 0.1 MB a round; tests/test_soak.py has its own.
+        assert grown < 16e6 + 0.2e6 * (rounds - warm)
 
     done = served(f"{web.root}/cam", "o.mp4", "--segment", "1s", "--stats", "s.jsonl", meanwhile=watch)
     sys.stdout.write(f"{told}\n")
