@@ -129,7 +129,12 @@ class Server(Closing):
         finally:
             for hub in hubs.values():
                 hub.close()
+            transports = [] if runner.server is None else [handler.transport for handler in runner.server.connections]
             await runner.cleanup()
+            for transport in transports:
+                if transport is not None:
+                    transport.abort()  # whoever does not read would not take what is left for it
+            await asyncio.sleep(0)
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _application(self, hubs: Mapping[str, Hub], pool: ThreadPoolExecutor, doorman: "_Doorman") -> web.Application:

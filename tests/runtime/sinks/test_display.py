@@ -408,6 +408,7 @@ def test_on_a_real_screen(
         assert process.returncode == code, out + err
     finally:
         process.kill()
+        process.communicate()  # or a failure would be that of the next test, too
 
 
 def test_a_screen_that_cannot_be_reached_is_an_error(screen: object, monkeypatch: pytest.MonkeyPatch) -> None:
