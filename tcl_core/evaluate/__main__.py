@@ -20,6 +20,8 @@ from tcl_core.errors import ConfigError
 from tcl_core.evaluate.benchmarks import Benchmark
 from tcl_core.evaluate.bundle import bundle_segment, network_size
 from tcl_core.evaluate.commands import add_data_commands
+from tcl_core.evaluate.diff_command import add_diff_command
+from tcl_core.evaluate.digests import data_digest, digest_of
 from tcl_core.evaluate.evaluation import Evaluation, evaluate
 from tcl_core.evaluate.folder import open_folder
 from tcl_core.evaluate.layouts import Layout, layout_of, open_benchmark
@@ -169,6 +171,8 @@ def main(
     about["all_pictures"] = key is None or len(opened.pictures) in layout_of(key).counts
     if not about["all_pictures"]:
         console.print(_of_a_part(opened, layout_of(benchmark)), markup=False, soft_wrap=True)
+    about["files"] = {path.name: digest_of(path) for path in (Path(model), checkpoint) if path and path.exists()}
+    about["data_sha256"] = data_digest(opened)
     with console.status("loading the model"):
         if choice is None:
             _refuse_for_bundles(
@@ -273,6 +277,7 @@ def _refuse_for_bundles(**options: object) -> None:
 
 
 add_data_commands(app)
+add_diff_command(app)
 
 if __name__ == "__main__":
     app()

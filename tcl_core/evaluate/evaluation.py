@@ -72,6 +72,11 @@ class Evaluation:
     pointing: Pointing
     pictures: tuple[PictureScore, ...]
 
+    @property
+    def own_confusion(self) -> Tensor:
+        """Of the benchmark's own setting: int64 (K+1,K+1), rows are the truth, the background last."""
+        return self.tallies[_own_setting(self.tallies, self.benchmark)].confusion
+
     def figures(self) -> dict[str, Any]:
         """Everything measured, in numbers: shares in [0, 1], None where a class occurs nowhere."""
         return {
@@ -133,14 +138,29 @@ def _number(value: float) -> float | None:
     return None if value != value else round(value, 6)
 
 
+def _own_setting(tallies: tuple[Tally, ...], benchmark: Benchmark) -> int:
+    """Say where the tally stands that papers report."""
+    return next(
+        index
+        for index, tally in enumerate(tallies)
+        if not tally.present_only and tally.background == benchmark.has_background
+    )
+
+
 @torch.inference_mode()
-def evaluate(segment: Segment, benchmark: Benchmark, progress: Callable[[int, int], None] | None = None) -> Evaluation:
+def evaluate(
+    segment: Segment,
+    benchmark: Benchmark,
+    progress: Callable[[int, int], None] | None = None,
+    on_labels: Callable[[LabelledPicture, Tensor], None] | None = None,
+) -> Evaluation:
     """Segment every picture and compare it with the truth, at the truth's size.
 
     Args:
         segment: the model.
         benchmark: pictures with masks.
         progress: called with (pictures done, pictures in all).
+        on_labels: called with every picture and its labels in the benchmark's own setting, int64 (H,W).
 
     Raises:
         DataError: a picture or mask that cannot be read, or sizes that differ.
@@ -151,11 +171,7 @@ def evaluate(segment: Segment, benchmark: Benchmark, progress: Callable[[int, in
         for background in (False, True)
         for present_only in (False, True)
     )
-    own = next(
-        index
-        for index, tally in enumerate(tallies)
-        if not tally.present_only and tally.background == benchmark.has_background
-    )
+    own = _own_setting(tallies, benchmark)
     details = Details(BoundaryIou.of(num_classes), SmallComponents(), Calibration.empty())
     pointing, scores, counts = Pointing.of(num_words), [], []
     for done, picture in enumerate(benchmark.pictures, start=1):
@@ -166,6 +182,8 @@ def evaluate(segment: Segment, benchmark: Benchmark, progress: Callable[[int, in
         scores.append(PictureScore(picture, float((labels[0] == truth)[counted].double().mean()), seconds))
         counts.append(count_pixels(truth, labels[own], num_classes, VOID))
         _add_details(details, truth, labels[own], masks, num_classes)
+        if on_labels:
+            on_labels(picture, labels[own])
         if progress:
             progress(done, len(benchmark.pictures))
     return Evaluation(benchmark, tallies, stacked(counts), details, pointing, tuple(scores))

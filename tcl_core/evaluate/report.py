@@ -3,16 +3,13 @@
 import base64
 import io
 import json
-import platform
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-import PIL
 import torch
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
@@ -20,6 +17,7 @@ from PIL import Image
 from tcl_core.atomic_file import write_together
 from tcl_core.evaluate.benchmarks import Benchmark
 from tcl_core.evaluate.evaluation import Evaluation, PictureScore, labelled
+from tcl_core.evaluate.records import record_of
 from tcl_core.pictures import open_picture, palette
 
 if TYPE_CHECKING:
@@ -44,26 +42,20 @@ def write_report(
     Raises:
         WriteError: they cannot be written.
     """
-    figures = {
-        **about,
-        "data": evaluation.benchmark.name,
-        "num_pictures": len(evaluation.pictures),
-        "classes": list(evaluation.benchmark.names),
-        "torch": torch.__version__,
-        "opencv": cv2.__version__,
-        "pillow": PIL.__version__,
-        "python": platform.python_version(),
-        **evaluation.figures(),
-    }
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
-    template = environment.from_string(
-        files("tcl_core.evaluate").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    )
+    figures = record_of(evaluation, about)
     shown = [_shown(score, evaluation.benchmark, segment) for score in exemplary(evaluation.pictures, num_pictures)]
-    page = template.render(figures=figures, pictures=shown)
+    page = rendered("report.html.jinja", figures=figures, pictures=shown)
     text = json.dumps(figures, indent=2, ensure_ascii=False) + "\n"
     write_together({directory / "report.json": text.encode(), directory / "report.html": page.encode()})
+
+
+def rendered(template: str, **values: Any) -> str:
+    """Fill in a page; what comes from outside is escaped."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = lambda share: "–" if share is None else f"{100 * share:.1f}"
+    return environment.from_string(files("tcl_core.evaluate").joinpath(template).read_text(encoding="utf-8")).render(
+        **values
+    )
 
 
 def exemplary(scores: Sequence[PictureScore], count: int) -> list[PictureScore]:
@@ -90,9 +82,9 @@ def _shown(score: PictureScore, benchmark: Benchmark, segment: "Segment") -> dic
         "accuracy": score.accuracy,
         "width": image.width,
         "height": image.height,
-        "image": _inline(image),
-        "truth": _inline(_painted(image, labels, colours)),
-        "found": _inline(_painted(image, found, colours)),
+        "image": inline(image),
+        "truth": inline(painted(image, labels, colours)),
+        "found": inline(painted(image, found, colours)),
         "legend": [
             {"name": benchmark.words[index].name, "colour": "rgb({}, {}, {})".format(*colours[index])}
             for index in occurring
@@ -100,7 +92,7 @@ def _shown(score: PictureScore, benchmark: Benchmark, segment: "Segment") -> dic
     }
 
 
-def _painted(image: Image.Image, labels: npt.NDArray[Any], colours: npt.NDArray[np.uint8]) -> Image.Image:
+def painted(image: Image.Image, labels: npt.NDArray[Any], colours: npt.NDArray[np.uint8]) -> Image.Image:
     """Lay colours over a picture; where there is no word it stays dark."""
     pixels = np.asarray(image, np.float32)
     named = labels < len(colours)
@@ -109,7 +101,8 @@ def _painted(image: Image.Image, labels: npt.NDArray[Any], colours: npt.NDArray[
     return Image.fromarray(mixed.round().astype(np.uint8))
 
 
-def _inline(image: Image.Image) -> str:
+def inline(image: Image.Image) -> str:
+    """Make a small JPEG that stands in a page itself."""
     small = image.copy()
     small.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
@@ -117,4 +110,4 @@ def _inline(image: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-__all__ = ["exemplary", "write_report"]
+__all__ = ["exemplary", "inline", "painted", "rendered", "write_report"]
