@@ -1,7 +1,9 @@
 """Measure a model on pictures with known masks: `python -m tcl_core.evaluate MODEL --data DIR --report OUT`.
 
-`python -m tcl_core.evaluate data DIR` looks whether the papers' data is there and whole, and
-`python -m tcl_core.evaluate convert BENCHMARK RAW DIR` makes masks of raw downloads.
+`python -m tcl_core.evaluate table --weights DIR --data DIR --report OUT` measures every system of the paper's table,
+`python -m tcl_core.evaluate diff A.json B.json` compares two measurements, `python -m tcl_core.evaluate data DIR` looks
+whether the papers' data is there and whole, and `python -m tcl_core.evaluate convert BENCHMARK RAW DIR` makes masks of raw
+downloads.
 """
 
 import shlex
@@ -35,6 +37,7 @@ from tcl_core.load import options
 from tcl_core.load.choice import ModelChoice
 from tcl_core.load.model import LoadedModel, load_model
 from tcl_core.prompts import parse_words, templates
+from tcl_core.table.command import table
 
 BenchmarkName = Literal[
     "folder", "voc", "voc20", "context", "context59", "coco_object", "coco_stuff", "cityscapes", "ade20k"
@@ -276,6 +279,7 @@ def _refuse_for_bundles(**options: object) -> None:
         raise ValueError(f"--{given[0]} with a bundle, which is measured as it is: export another one, or leave it out")
 
 
+app.command("table", cls=Command)(table)
 add_data_commands(app)
 add_diff_command(app)
 

@@ -1,0 +1,1 @@
+"""The paper's table: every system whose weights are at hand, on every benchmark whose data is."""
