@@ -2,8 +2,8 @@
 
 `python -m tcl_core.evaluate table --weights DIR --data DIR --report OUT` measures every system of the paper's table,
 `python -m tcl_core.evaluate diff A.json B.json` compares two measurements, `python -m tcl_core.evaluate data DIR` looks
-whether the papers' data is there and whole, and `python -m tcl_core.evaluate convert BENCHMARK RAW DIR` makes masks of raw
-downloads.
+whether the papers' data is there and whole, and `python -m tcl_core.evaluate convert BENCHMARK RAW DIR` makes masks of
+raw downloads.
 """
 
 import shlex

@@ -197,14 +197,13 @@ class ReCoRow(WindowsRow):
         )
         if (self.weights / REFERENCES).exists():
             return (*networks, Part(REFERENCES, ""))
-        instead = (
-            f"or {REFERENCES}, from the files of github.com/NoelShin/reco by import_references (docs/baselines.md)"
-        )
         return (
             *networks,
-            Part(VIT_L, f"{CLIP_PAGE}, {instead}"),
+            Part(VIT_L, CLIP_PAGE),
             Part(
-                ARCHIVE, f"a folder of pictures to retrieve from, ImageNet-1k's in the paper (image-net.org), {instead}"
+                ARCHIVE,
+                "any folder of pictures to retrieve from (ImageNet-1k's in the paper, image-net.org); instead of these "
+                f"two, {REFERENCES}: the files of github.com/NoelShin/reco by import_references, see docs/baselines.md",
             ),
         )
 

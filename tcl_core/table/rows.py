@@ -75,7 +75,11 @@ class Row(ABC):
     @property
     def missing(self) -> tuple[str, ...]:
         """What it lacks, and where that is to be had."""
-        return tuple(f"{part.name}: {part.where}" for part in self.parts if not (self.weights / part.name).exists())
+        return tuple(
+            f"no {part.name}, expected from {part.where}"
+            for part in self.parts
+            if not (self.weights / part.name).exists()
+        )
 
     @property
     def files(self) -> dict[str, Path]:

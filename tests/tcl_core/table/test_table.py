@@ -134,6 +134,7 @@ def without_time(record: dict[str, Any]) -> dict[str, Any]:
 
 
 CITY = ("--benchmark", "cityscapes", "--benchmark", "voc20", "--row", "MaskCLIP†", "--pictures", "0", *SMALL)
+CITY = (*CITY, "--set", "templates=simple", "--limit", "2")
 
 
 def test_a_killed_run_goes_on(
@@ -222,6 +223,7 @@ def test_wrong_weights_are_refused(small_weights: Path, small_data: Path, tmp_pa
     ]
 
 
+@pytest.mark.filterwarnings("ignore:the model only spells")  # "swivel" is the benchmark's word
 def test_names_in_the_page_are_escaped(small_data: Path, tmp_path: Path) -> None:
     """A bundle's file and a picture may be called anything."""
     (tmp_path / "weights").mkdir()
