@@ -80,6 +80,8 @@ NOT_RUN = {
     "python -m tcl_core.evaluate": "names a command",
     "python -m tcl_core.evaluate convert ": "data that is not shipped",
     "python -m tcl_core.evaluate data ": "data that is not shipped",
+    "python -m tcl_core.evaluate diff ": "results of a table",
+    "python -m tcl_core.evaluate table ": "foreign weights, and data that is not shipped",
     "python -m tcl_core.evaluate ViT-B-16.pt ": "foreign weights",
     "python -m tcl_core.evaluate tiny --data DIR ": "data that is not shipped",
     "python -m tcl_core.evaluate tiny --no-pamr --data out/held_out ": "data that is not shipped",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tcl_core.errors import DataError
 from tcl_core.evaluate.benchmarks import Benchmark
-from tcl_core.evaluate.layouts import LAYOUTS
+from tcl_core.evaluate.layouts import LAYOUTS, layout_of
 from tcl_core.evaluate.published import AVERAGE, published
 from tcl_core.evaluate.records import Record
 from tcl_core.evaluate.report import inline, painted, rendered
@@ -63,7 +63,7 @@ def page_of(sections: Sequence[Section], command: str, skipped: Sequence[str], n
     """Make the page, self-contained.
 
     Args:
-        sections: a benchmark each.
+        sections: a benchmark each, one of the eight.
         command: that measured.
         skipped: what was not measured and why, a line each.
         num_pictures: to show of each benchmark and kind: best, median, worst, most different.
@@ -76,6 +76,7 @@ def page_of(sections: Sequence[Section], command: str, skipped: Sequence[str], n
         "runs.html.jinja",
         command=command,
         skipped=list(skipped),
+        parts=parts_of(sections),
         source=published().source,
         notes={name: note for name, note in published().notes.items() if name in names},
         titles=[layout.title for layout in LAYOUTS.values()],
@@ -93,9 +94,22 @@ def table_row(name: str, sections: Sequence[Section]) -> dict[str, Any]:
         "name": name,
         "own": list(own.values()),
         "paper": [published().of(name, key) for key in LAYOUTS],
-        "average": round(mean(known), 2) if len(known) == len(LAYOUTS) else None,
+        "average": round(mean(known), 2) if len(known) == len(LAYOUTS) and not parts_of(sections) else None,
         "paper_average": published().of(name, AVERAGE),
     }
+
+
+def parts_of(sections: Sequence[Section]) -> list[str]:
+    """Say which benchmarks are measured in part: their figures are not to be held against the paper's."""
+    counted = [
+        (section.benchmark.name, len(section.benchmark.pictures), layout_of(section.benchmark.name).counts)
+        for section in sections
+    ]
+    return [
+        f"{name}: {count} pictures of {' or '.join(map(str, counts))}"
+        for name, count, counts in counted
+        if count not in counts
+    ]
 
 
 def _percent(share: float | None) -> float | None:
@@ -215,7 +229,7 @@ def markdown(sections: Sequence[Section]) -> str:
         pairs = [*zip(row["own"], row["paper"], strict=True), (row["average"], row["paper_average"])]
         name = row["name"].replace("|", "\\|")
         lines.append(f"| {name} | {' | '.join(cell(own, paper) for own, paper in pairs)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *(f"\nOf a part: {part}" for part in parts_of(sections))]) + "\n"
 
 
 def cell(own: float | None, paper: float | None) -> str:
@@ -224,4 +238,4 @@ def cell(own: float | None, paper: float | None) -> str:
     return shown if paper is None else f"{shown} ({paper:.1f})"
 
 
-__all__ = ["Chosen", "Run", "Section", "cell", "choose", "labels_of", "markdown", "page_of", "table_row"]
+__all__ = ["Chosen", "Run", "Section", "cell", "choose", "labels_of", "markdown", "page_of", "parts_of", "table_row"]

@@ -171,7 +171,8 @@ class MaskClipRow(WindowsRow):
             chances = torch.softmax(LOGIT_SCALE * scores, dim=0) if plain else scores
             return SoftMasks(chances, _floor(chances, threshold), probabilities=plain)
 
-        return self.windowed(network, network.preprocess, benchmark, masks, network.settings)
+        system = {key: value for key, value in network.settings.items() if key != "clip"}  # its hash tells more
+        return self.windowed(network, network.preprocess, benchmark, masks, system)
 
 
 REFERENCES, ARCHIVE = "references.safetensors", "pictures"

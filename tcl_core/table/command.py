@@ -19,7 +19,7 @@ from tcl_core.evaluate.layouts import KEYS, LAYOUTS, layout_of
 from tcl_core.evaluate.protocol import overridden
 from tcl_core.evaluate.protocols import TCL
 from tcl_core.evaluate.published import published
-from tcl_core.evaluate.runs_page import Run, Section, cell, markdown, page_of, table_row
+from tcl_core.evaluate.runs_page import Run, Section, cell, markdown, page_of, parts_of, table_row
 from tcl_core.table.run import Cell, Table, found_benchmarks, measure_all
 
 WIDTH = 110
@@ -93,6 +93,8 @@ def table(
         }
     )
     _print(sections)
+    for part in parts_of(sections):
+        console.print(f"not the paper's figures, of {part}", markup=False, soft_wrap=True)
     console.print(f"wrote {report / 'report.html'}, report.json and table.md", markup=False, soft_wrap=True)
     if any(each.is_refused for each in cells):
         raise typer.Exit(FAILED)
@@ -143,6 +145,7 @@ def _summary(
             entry |= {
                 "file": each.record.path.relative_to(report).as_posix(),
                 "num_pictures": figures["num_pictures"],
+                "all_pictures": figures["all_pictures"],
                 **{key: value for key, value in figures["benchmark"].items() if key not in ("iou", "accuracy")},
                 "protocol": figures["protocol"],
                 "system": figures["system"],

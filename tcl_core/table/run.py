@@ -169,6 +169,7 @@ class Table:
             "data_sha256": recipe["data_sha256"],
             "fingerprint": fingerprint_of(recipe),
             "recipe": recipe,
+            "all_pictures": len(benchmark.pictures) in layout_of(benchmark.name).counts,
             "labels_sha256": hashlib.sha256(archive).hexdigest(),
         }
         record = record_of(evaluation, about)

@@ -102,9 +102,11 @@ class TestWholeTable:
         assert "Trident" in page  # what is doubtful about ReCo's figures
         assert page.count("data:image/jpeg;base64,") >= 2 * (2 + len(PAPER) + 1)
         assert "most different" in page
+        assert "voc: 3 pictures of 1449" in page  # so nothing is averaged, or held against the paper
+        assert str(Path(__file__).parent) not in page
 
     def test_a_row_for_a_readme(self, whole: tuple[Path, Result]) -> None:
-        lines = (whole[0] / "table.md").read_text().splitlines()
+        lines = [line for line in (whole[0] / "table.md").read_text().splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1
         own = json.loads((whole[0] / "results" / "tcl" / "voc.json").read_text())["benchmark"]["mean_iou"]
         (row,) = (line for line in lines if line.startswith("| TCL |"))
@@ -147,7 +149,6 @@ def test_a_killed_run_goes_on(
     def dying(segment: Any, benchmark: Any, *rest: Any) -> Any:
         measured.append(benchmark.name)
         if len(measured) == 2:
-            next(iter([segment(Image.open(benchmark.pictures[0].image))]))
             raise KeyboardInterrupt
         return real(segment, benchmark, *rest)
 
