@@ -229,37 +229,6 @@ class MaskClip(nn.Module):
         return resize(self.cells(images), images.shape[-2:])
 
 
-BackgroundRule = Literal["probability", "sigmoid"]
-SIGMOID_SCALE, SIGMOID_CENTRE = 10.0, 0.25
-
-
-def soft_masks(scores: Tensor, refinement: Refinement, rule: BackgroundRule) -> Tensor:
-    """Make scores comparable with a threshold for background, of which MaskCLIP itself has none.
-
-    Nobody published how the benchmarks with a background were run, so the rule belongs beside the number. It acts on
-    scores that were averaged over windows and resized.
-
-    Args:
-        scores: (K,H,W), what windows gave on average.
-        refinement: with which they were made.
-        rule: "probability" is softmax(100 cosine), or, smoothed, the sums of probabilities as they are; "sigmoid" is
-            sigmoid(10 (cosine - 0.25)), TCL's known prior, for scores that are cosines still.
-
-    Returns:
-        (K,H,W) in [0, 1]; a pixel is background where none exceeds the threshold.
-
-    Raises:
-        ConfigError: "sigmoid" for scores that are no cosines, or no such rule.
-    """
-    if rule == "probability":
-        return scores.clamp(0, 1) if refinement.smooth_below else torch.softmax(LOGIT_SCALE * scores, dim=0)
-    if rule != "sigmoid":
-        raise ConfigError(f"no rule {rule!r} for background: expected probability or sigmoid")
-    if refinement.smooth_below:
-        raise ConfigError("smoothed scores are no cosines: take the rule probability, or smooth_below=0")
-    return torch.sigmoid(SIGMOID_SCALE * (scores - SIGMOID_CENTRE))
-
-
 def maskclip(
     clip: str | Path | ClipModel,
     classes: Sequence[str],
@@ -306,6 +275,5 @@ __all__ = [
     "maskclip",
     "refine",
     "smooth",
-    "soft_masks",
     "with_released_layers",
 ]

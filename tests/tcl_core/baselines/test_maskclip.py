@@ -21,7 +21,6 @@ from tcl_core.baselines.maskclip import (
     maskclip,
     refine,
     smooth,
-    soft_masks,
     with_released_layers,
 )
 from tcl_core.encoder import DenseEncoder
@@ -240,18 +239,6 @@ def test_a_certain_cell_is_not_smoothed() -> None:
     smoothed = smooth(scores, torch.ones(1, 2, 3), 1.0)
     assert smoothed[0, :, 0, 0].tolist() == [1.0, 0.0]
     assert smoothed[0, :, 0, 1].tolist() == pytest.approx([3 * 0.5 * 1.5, 3 * 0.5 * 0.5])
-
-
-def test_background_rules() -> None:
-    """Oracle: the closed forms at one pixel."""
-    cosines = torch.tensor([0.25, 0.30]).reshape(2, 1, 1)
-    assert soft_masks(cosines, PLAIN, "sigmoid").flatten().tolist() == pytest.approx([0.5, 1 / (1 + math.exp(-0.5))])
-    assert soft_masks(cosines, PLAIN, "probability").sum().item() == pytest.approx(1)
-    assert soft_masks(torch.tensor([[[1.5]], [[-0.5]]]), REFINED, "probability").flatten().tolist() == [1, 0]
-    with pytest.raises(ConfigError, match="smoothed scores are no cosines: take the rule probability"):
-        soft_masks(cosines, REFINED, "sigmoid")
-    with pytest.raises(ConfigError, match="no rule 'otsu' for background: expected probability or sigmoid"):
-        soft_masks(cosines, PLAIN, "otsu")
 
 
 def test_settings_that_cannot_be(wordy_clip_file: Path) -> None:
