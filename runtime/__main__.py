@@ -74,7 +74,7 @@ def run(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Video file, picture, folder, glob, camera (0, /dev/video0), rtsp:// or http:// address, "
+            help="Video file, picture, folder, glob, - (piped in), camera (0, /dev/video0), rtsp:// or http:// address, "
             "gst:'PIPELINE', csi://0, a robot's ros2:/camera/image_raw or bag:FILE?topic=/camera, test://cars or "
             "test://pattern."
         ),

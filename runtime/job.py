@@ -47,8 +47,9 @@ class Job:
     beat: Callable[[], None] = lambda: None
     advance: Callable[[], None] = lambda: None
     tally: Tally = field(default_factory=Tally)
-    complete: bool = False
-    error: BaseException | None = None
+    complete: bool = field(default=False, init=False)
+    error: BaseException | None = field(default=None, init=False)
+    _begin_s: float | None = field(default=None, init=False)
 
     def run(self) -> None:
         """Stream until the end. `complete` tells afterwards whether that is all that there was.
@@ -88,8 +89,6 @@ class Job:
             self.schedule(frame.time_s)
         if self.paced:
             self._wait(frame.time_s)
-
-    _begin_s: float | None = None
 
     def _wait(self, time_s: float) -> None:
         if self._begin_s is None:

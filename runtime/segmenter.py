@@ -14,6 +14,7 @@ import numpy.typing as npt
 from runtime.bundle import Bundle, Refinement
 from runtime.closing import Closing
 from runtime.colours import colours_of
+from runtime.cores import usable_cores
 from runtime.engines.base import Engine
 from runtime.engines.choice import Choice
 from runtime.engines.open import open_chosen
@@ -67,10 +68,6 @@ class _Words:
         background = vocabulary.has_background
         colours = colours_of([word.name for word in vocabulary.classes], background=background)
         return cls(asked, vocabulary, rule, colours, 0 if background else None)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Segmenter(Closing):
@@ -138,7 +135,7 @@ class Segmenter(Closing):
         manifest = self.bundle.manifest
         self._input = resized(manifest.input, size)
         self._refine: Refinement = manifest.output.refine if refine is None else refine
-        self._threads = threads or _cores()
+        self._threads = threads or usable_cores()
         self._preprocess = Preprocessor(self._input, threads=self._threads)
         self._temporal = temporal
         shipped = Vocabulary.shipped(self.bundle)

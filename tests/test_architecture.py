@@ -28,7 +28,7 @@ TOGETHER = {
         "model": {"config", "encoder", "grounder", "model", "segment", "pamr", "prompts", "pictures"},
     },
     "runtime": {
-        "base": {"errors", "version", "atomic_file", "bundle", "closing", "forking", "frame", "rate"},
+        "base": {"errors", "version", "atomic_file", "bundle", "closing", "cores", "forking", "frame", "rate"},
         "machine": {"sensors", "systemd"},
         "segmenter": {"segmenter", "segmentation", "regions", "tally", "colours", "overlay", "temporal"},
         "command": {"__main__", "arguments", "assembly", "command_line", "commands", "job", "report", "tools"},

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import runtime.version
+from runtime.cores import usable_cores
 from runtime.engines.cuda import find_gpu, load_cuda
 from runtime.errors import EngineError
 from runtime.sensors import Reading
@@ -51,7 +52,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
 
     versions = {"Python": platform.python_version(), "TCL Edge": runtime.version.__version__}
     versions |= {name: str(import_module(module).__version__) for module, name in LIBRARIES.items()}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     return Machine(
         board=_text(root / "proc/device-tree/model").strip("\0\n"),
         processor=processor(root),

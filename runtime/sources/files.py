@@ -18,6 +18,7 @@ from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from runtime.cores import usable_cores
 from runtime.errors import SourceError
 from runtime.forking import has_threads
 from runtime.frame import BGR, as_bgr
@@ -247,8 +248,3 @@ def _codec(container: InputContainer) -> str:
         av.logging.set_level(level)
     names = [name for name in told.groups() if name and name != "none"] if told else []
     return names[0] if names else "something unknown"
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,10 +11,11 @@ from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 
+from runtime.cores import usable_cores
 from runtime.errors import SourceError
 from runtime.forking import has_threads
 from runtime.frame import as_bgr
-from runtime.sources.files import decodable, usable_cores
+from runtime.sources.files import MOST_THREADS, decodable
 from runtime.sources.live import Picture
 
 OPTIONS = {"flags": "low_delay", "analyzeduration": "100000", "probesize": "500000"}
@@ -58,7 +59,7 @@ class PacketCapture:
         except BaseException:
             container.close()
             raise
-        self._stream.codec_context.thread_count = min(usable_cores(), 4)
+        self._stream.codec_context.thread_count = min(usable_cores(), MOST_THREADS)
         self._stream.thread_type = "SLICE"  # threads for whole frames would each keep one back
         self._stream.codec_context.flags |= Flags.low_delay
         rate = self._stream.guessed_rate or self._stream.average_rate

@@ -1,12 +1,12 @@
 """The streaming loop: source -> segmenter -> sinks, every exit path closed."""
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from threading import Event, Lock
 from time import perf_counter
 
+from runtime.cores import usable_cores
 from runtime.overlay import Look
 from runtime.segmentation import Segmentation
 from runtime.segmenter import Segmenter
@@ -57,7 +57,7 @@ def stream(
     Raises:
         TclEdgeError: whatever source, segmenter or sink raise.
     """
-    overlap = (source.live or _cores() > 1) if overlap is None else overlap
+    overlap = (source.live or usable_cores() > 1) if overlap is None else overlap
     loop = _Loop(source, segmenter, sinks, monitor, look, overlap, on_done)
     words = LiveWords(segmenter, sinks)
     ended = complete = False
@@ -186,7 +186,3 @@ class _Loop:
         with ExitStack() as stack:
             for outlet in outlets:
                 stack.callback(outlet.finish)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
