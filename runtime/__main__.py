@@ -74,8 +74,8 @@ def run(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Video file, picture, folder, glob, - (piped in), camera (0, /dev/video0), rtsp:// or http:// address, "
-            "gst:'PIPELINE', csi://0, a robot's ros2:/camera/image_raw or bag:FILE?topic=/camera, test://cars or "
+            help="Video file, picture, folder, glob, - (piped in), camera (0, /dev/video0), rtsp:// or http:// "
+            "address, gst:'PIPELINE', csi://0, a robot's ros2:/camera/image_raw or bag:FILE?topic=/camera, test://cars or "
             "test://pattern."
         ),
     ] = None,
