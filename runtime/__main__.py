@@ -75,8 +75,8 @@ def run(
         str | None,
         typer.Argument(
             help="Video file, picture, folder, glob, - (piped in), camera (0, /dev/video0), rtsp:// or http:// "
-            "address, gst:'PIPELINE', csi://0, a robot's ros2:/camera/image_raw or bag:FILE?topic=/camera, test://cars or "
-            "test://pattern."
+            "address, gst:'PIPELINE', csi://0, a robot's ros2:/camera/image_raw or bag:FILE?topic=/camera, "
+            "test://cars or test://pattern."
         ),
     ] = None,
     sinks: Annotated[
