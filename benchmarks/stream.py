@@ -229,9 +229,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     turns, seconds = (2, 15.0) if options.quick else (7, 120.0)
-    lines = [
-        f"# The whole loop\n\n{processor()}, {options.threads} threads, medians and the middle half of {turns} turns.\n"
-    ]
+    machine = f"{processor()}, {options.threads} threads"
+    told = f"`python benchmarks/stream.py`: {machine}; medians, middle half of {turns} turns."
+    lines = ["# The whole loop", "", told, ""]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lines += compared(folder, turns, options.threads)
